@@ -1,0 +1,8 @@
+//! Placeholder.
+/// Placeholder.
+pub enum Event {
+    /// P.
+    Flushed,
+    /// P.
+    Answered,
+}
