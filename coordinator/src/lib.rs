@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The Accordant coordinator, embeddable.
+
+pub mod clock;
+pub mod id;
+pub mod journal;
