@@ -27,7 +27,10 @@ pub(crate) fn with_database(url: &str, database: &str) -> Option<String> {
     let (authority, rest) = rest.split_at_checked(authority_end)?;
     let query = rest.split_once('?').map_or("", |(_, query)| query);
     let separator = if query.is_empty() { "" } else { "?" };
-    Some(format!("{scheme}://{authority}/{}{separator}{query}", encode(database)))
+    Some(format!(
+        "{scheme}://{authority}/{}{separator}{query}",
+        encode(database)
+    ))
 }
 
 /// The URL without its password and its query, for messages.
@@ -81,9 +84,15 @@ mod tests {
     #[test]
     fn database_is_replaced_and_the_rest_is_kept() {
         for (url, expected) in [
-            ("postgres://u:p@host:1/old?x=1", Some("postgres://u:p@host:1/new?x=1")),
+            (
+                "postgres://u:p@host:1/old?x=1",
+                Some("postgres://u:p@host:1/new?x=1"),
+            ),
             ("postgresql://host", Some("postgresql://host/new")),
-            ("postgres://host?host=%2Ftmp", Some("postgres://host/new?host=%2Ftmp")),
+            (
+                "postgres://host?host=%2Ftmp",
+                Some("postgres://host/new?host=%2Ftmp"),
+            ),
             ("mysql://host/old", None),
             ("host=localhost", None),
         ] {
@@ -94,7 +103,10 @@ mod tests {
     #[test]
     fn messages_show_no_password() {
         for (url, shown) in [
-            ("postgres://u:p@ss@host/db?password=x", "postgres://u@host/db"),
+            (
+                "postgres://u:p@ss@host/db?password=x",
+                "postgres://u@host/db",
+            ),
             ("postgres://host/db", "postgres://host/db"),
             ("secret", "a text that is no URL"),
         ] {

@@ -20,8 +20,9 @@ pub(crate) const POLL: Duration = Duration::from_millis(5);
 /// runs several test suites at once may need seconds.
 pub(crate) const READY_WITHIN: Duration = Duration::from_mins(1);
 
-/// How long a restart is tried again while backends of a killed server hold its shared memory.
-pub(crate) const RESTART_WITHIN: Duration = Duration::from_secs(15);
+/// A restart is tried again while backends of a killed server hold its shared memory, about 15
+/// seconds in all.
+pub(crate) const RESTARTS_MAX: u32 = 150;
 
 /// Pause between two such tries: each one forks a server, so not as often as [`POLL`].
 pub(crate) const RESTART_PAUSE: Duration = Duration::from_millis(100);
@@ -47,6 +48,9 @@ pub(crate) const FETCH_WITHIN: Duration = Duration::from_mins(10);
 
 /// Waiting for another process that fetches into the same cache: its two downloads at most.
 pub(crate) const FETCH_TURN_WITHIN: Duration = Duration::from_mins(30);
+
+/// Pause between two looks at that process's lock.
+pub(crate) const FETCH_TURN_POLL: Duration = Duration::from_millis(100);
 
 /// Lines of a log or of a program's output that an error message shows.
 pub(crate) const TAIL_LINES_MAX: usize = 15;

@@ -17,7 +17,10 @@ pub(crate) async fn probe(command: Command) -> Result<String, String> {
 pub(crate) async fn run(command: Command, within: Duration) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut command = tokio::process::Command::from(command);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command.kill_on_drop(true);
     let output = match tokio::time::timeout(within, command.output()).await {
         Err(_) => return Err(format!("`{name}` was stopped after {} s", within.as_secs())),
@@ -31,7 +34,11 @@ pub(crate) async fn run(command: Command, within: Duration) -> Result<String, St
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said = if said.trim().is_empty() { "it printed no error".into() } else { tail(&said) };
+    let said = if said.trim().is_empty() {
+        "it printed no error".into()
+    } else {
+        tail(&said)
+    };
     Err(format!("`{name}` failed ({}): {said}", output.status))
 }
 
@@ -48,7 +55,9 @@ mod tests {
 
     #[tokio::test]
     async fn missing_program_is_named() {
-        let error = probe(Command::new("no-such-program-here")).await.unwrap_err();
+        let error = probe(Command::new("no-such-program-here"))
+            .await
+            .unwrap_err();
         assert_eq!(error, "`no-such-program-here` is not installed");
     }
 
@@ -64,6 +73,9 @@ mod tests {
     fn tail_keeps_the_last_lines() {
         let text: String = (0..40).map(|n| format!("line {n}\n")).collect();
         let tail = tail(&text);
-        assert!(tail.starts_with("line 25\n") && tail.ends_with("line 39"), "{tail}");
+        assert!(
+            tail.starts_with("line 25\n") && tail.ends_with("line 39"),
+            "{tail}"
+        );
     }
 }

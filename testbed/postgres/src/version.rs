@@ -8,7 +8,10 @@ pub(crate) type Version = (u32, u32);
 pub(crate) fn from_banner(text: &str) -> Option<Version> {
     let (_, after) = text.split_once("(PostgreSQL) ")?;
     let (major, rest) = leading_number(after)?;
-    let minor = rest.strip_prefix('.').and_then(leading_number).map_or(0, |(minor, _)| minor);
+    let minor = rest
+        .strip_prefix('.')
+        .and_then(leading_number)
+        .map_or(0, |(minor, _)| minor);
     Some((major, minor))
 }
 
@@ -18,7 +21,9 @@ pub(crate) fn from_number(number: u32) -> Version {
 }
 
 fn leading_number(text: &str) -> Option<(u32, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (digits, rest) = text.split_at_checked(end)?;
     Some((digits.parse().ok()?, rest))
 }
@@ -30,7 +35,10 @@ mod tests {
     #[test]
     fn banners_of_releases_betas_and_distributions_are_read() {
         for (banner, version) in [
-            ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n", Some((15, 18))),
+            (
+                "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n",
+                Some((15, 18)),
+            ),
             ("postgres (PostgreSQL) 18.4\n", Some((18, 4))),
             ("postgres (PostgreSQL) 18beta1\n", Some((18, 0))),
             ("postgres (PostgreSQL) 19devel", Some((19, 0))),
