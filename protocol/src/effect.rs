@@ -138,6 +138,8 @@ pub enum Reply {
         /// The earlier transaction.
         by: Gtid,
     },
+    /// The transaction is not in memory: look it up in the journal.
+    NotInMemory,
     /// What an inquiring participant is to do.
     Verdict(Verdict),
     /// Refused; nothing was begun, unless the code is `unknown`.

@@ -1,1 +1,113 @@
-//! Placeholder.
+//! What must hold in any state of a node. The explorer and the simulator check it after every
+//! step; what must hold across databases they check themselves (`accordant-sim`).
+
+use crate::effect::{After, Effect, Message};
+use crate::group::{Phase, Progress, Stage};
+use crate::id::{BranchIndex, Gtid};
+use crate::node::{Node, Transaction};
+use crate::record::Fate;
+use crate::wire::contract::FinishVerb;
+
+/// Something that must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// I5: commit is decided although a branch has not agreed.
+    #[error("{gtid} is to commit, but branch {branch} has not agreed")]
+    CommitWithoutVote {
+        /// The transaction.
+        gtid: Gtid,
+        /// The branch.
+        branch: BranchIndex,
+    },
+    /// A branch is told the opposite of what is decided.
+    #[error("branch {branch} of {gtid} is told the opposite of the decision")]
+    ToldOtherwise {
+        /// The transaction.
+        gtid: Gtid,
+        /// The branch.
+        branch: BranchIndex,
+    },
+    /// A closed transaction has a branch that has not ended.
+    #[error("{gtid} is closed, but branch {branch} has not ended")]
+    ClosedEarly {
+        /// The transaction.
+        gtid: Gtid,
+        /// The branch.
+        branch: BranchIndex,
+    },
+    /// A branch that has not ended is forgotten: no call is out and none is planned.
+    #[error("nothing will happen to branch {branch} of {gtid} any more")]
+    Forgotten {
+        /// The transaction.
+        gtid: Gtid,
+        /// The branch.
+        branch: BranchIndex,
+    },
+    /// I3: a commit order leaves before the decision is durable.
+    #[error("a commit order of {gtid} leaves before its decision is durable")]
+    SentEarly {
+        /// The transaction.
+        gtid: Gtid,
+    },
+}
+
+/// Checks a node between two steps.
+#[must_use]
+pub fn check(node: &Node) -> Vec<Violation> {
+    node.transactions().flat_map(check_transaction).collect()
+}
+
+/// Checks what a step gave, against the node after the step.
+#[must_use]
+pub fn check_effects(node: &Node, effects: &[Effect]) -> Vec<Violation> {
+    let early = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { after: After::Now, call } => match &call.message {
+            Message::Finish(order) if order.verb == FinishVerb::Commit => Some(order.gtid),
+            Message::Finish(_) | Message::Prepare(_) => None,
+        },
+        Effect::Send { after: After::Durable(_), .. }
+        | Effect::Append { .. }
+        | Effect::Reply { .. }
+        | Effect::Reload { .. } => None,
+    });
+    let undecided = early.filter(|gtid| {
+        node.transaction(gtid)
+            .is_none_or(|it| it.durable_fate() != Some(Fate::Commit))
+    });
+    undecided
+        .map(|gtid| Violation::SentEarly { gtid })
+        .collect()
+}
+
+fn check_transaction(transaction: &Transaction) -> Vec<Violation> {
+    let branches = transaction.group().branches().iter();
+    branches
+        .filter_map(|branch| check_branch(transaction, branch))
+        .collect()
+}
+
+fn check_branch(transaction: &Transaction, progress: &Progress) -> Option<Violation> {
+    let (gtid, branch) = (transaction.gtid(), progress.index);
+    let phase = transaction.group().phase();
+    let fate = transaction.group().fate();
+    if phase == Phase::DecidingCommit && progress.vote.is_none() {
+        return Some(Violation::CommitWithoutVote { gtid, branch });
+    }
+    let otherwise = match progress.stage {
+        Stage::Told(FinishVerb::Commit) => fate != Some(Fate::Commit),
+        Stage::Told(FinishVerb::Abort) => fate == Some(Fate::Commit),
+        Stage::Waiting | Stage::Asked | Stage::Agreed | Stage::Refused(_) | Stage::Ended(_) => {
+            false
+        }
+    };
+    if otherwise {
+        return Some(Violation::ToldOtherwise { gtid, branch });
+    }
+    if phase == Phase::Closed && !progress.has_ended() {
+        return Some(Violation::ClosedEarly { gtid, branch });
+    }
+    let idle = !progress.in_flight && progress.retry_at.is_none();
+    let pending = matches!(progress.stage, Stage::Asked | Stage::Told(_));
+    (idle && pending).then_some(Violation::Forgotten { gtid, branch })
+}

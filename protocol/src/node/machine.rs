@@ -1,0 +1,615 @@
+//! The node: takes events, keeps the transactions, gives effects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::effect::{
+    After, Appended, Call, Effect, Entry, Message, Reply, RequestId, Token, Urgency,
+};
+use crate::group::{Answer, Gate, Input, Order};
+use crate::id::{
+    Attempt, BranchIndex, Cluster, Epoch, Gtid, IdempotencyKey, Incarnation, ParticipantName,
+    PartitionId, Position, TenantName,
+};
+use crate::record::Record;
+use crate::time::Timestamp;
+use crate::wire::api::Wait;
+use crate::wire::contract::{FinishOrder, FinishVerb, Identity, Kinship, PrepareCall};
+use crate::wire::problem::ProblemCode;
+
+use super::event::Event;
+use super::inquiry::Presumption;
+use super::ownership::Partition;
+use super::timers::{Timer, Timers, wanted};
+use super::transaction::{Durability, Transaction};
+
+/// What a node must know of its surroundings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// The cluster's name, part of each gtid.
+    pub cluster: Cluster,
+    /// The journal's incarnation, part of each gtid.
+    pub incarnation: Incarnation,
+    /// Transactions that may be open in this node; more are refused.
+    pub open_max: usize,
+    /// Branches that may be open at one participant from this node; more are refused. Keep the
+    /// sum over all nodes below the participant's prepared-transaction slots.
+    pub participant_open_max: usize,
+}
+
+/// The coordinator of some partitions.
+///
+/// Not cancel-safe business: [`Node::step`] is synchronous and total. Whatever comes in, the node
+/// stays legal; what no correct peer sends is passed over and counted in [`Node::refusals`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Node {
+    pub(super) config: Config,
+    pub(super) partitions: BTreeMap<PartitionId, Partition>,
+    pub(super) transactions: BTreeMap<Gtid, Transaction>,
+    pub(super) keys: BTreeMap<(TenantName, IdempotencyKey), Gtid>,
+    pub(super) presumptions: BTreeMap<Gtid, Presumption>,
+    pub(super) participants: BTreeMap<ParticipantName, Participant>,
+    pub(super) timers: Timers,
+    pub(super) draining: bool,
+    awaited: BTreeMap<Token, Awaited>,
+    next_token: u64,
+    refusals: u64,
+}
+
+/// What the node knows of a participant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Participant {
+    /// Branches that have not ended.
+    pub(super) open: usize,
+    /// The database from which it answered last.
+    pub(super) identity: Option<Arc<Identity>>,
+    /// It answered from another or an older database: no new transaction is taken for it.
+    pub(super) halted: Option<Kinship>,
+}
+
+/// An append of which the journal has not told yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Awaited {
+    gtid: Gtid,
+    what: What,
+    /// Requests whose reply the driver holds until the append is durable. It drops the reply if
+    /// the append is not, and the node answers them otherwise.
+    requests: Vec<RequestId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum What {
+    Begun,
+    Decision,
+    Closed,
+    Presumption,
+}
+
+impl Node {
+    /// A node that owns nothing yet.
+    #[must_use]
+    pub const fn new(config: Config) -> Self {
+        Self {
+            config,
+            partitions: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            presumptions: BTreeMap::new(),
+            participants: BTreeMap::new(),
+            timers: Timers::new(),
+            draining: false,
+            awaited: BTreeMap::new(),
+            next_token: 0,
+            refusals: 0,
+        }
+    }
+
+    /// Takes an event and gives what is to be done.
+    pub fn step(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Submitted(submission) => self.submit(now, *submission, &mut effects),
+            Event::Queried { request, gtid, wait } => {
+                self.query(request, gtid, wait, &mut effects);
+            }
+            Event::Inquired { request, gtid, branch } => {
+                self.inquire(now, request, gtid, branch, &mut effects);
+            }
+            Event::NotRecorded { request, gtid } => {
+                self.presume(now, request, gtid, &mut effects);
+            }
+            Event::Flushed { token, outcome } => self.flushed(now, token, outcome, &mut effects),
+            Event::Answered { gtid, epoch, branch, attempt, answer } => {
+                self.answered(now, gtid, epoch, branch, attempt, answer, &mut effects);
+            }
+            Event::Acquired { partition, epoch, horizon } => {
+                self.acquired(partition, epoch, horizon, &mut effects);
+            }
+            Event::Loaded { partition, epoch, found, last } => {
+                self.loaded(now, partition, epoch, found, last, &mut effects);
+            }
+            Event::HorizonRaised { partition, horizon } => self.raise_horizon(partition, horizon),
+            Event::Lost { partition } => self.lose(partition, &mut effects),
+            Event::Timer => self.fire(now, &mut effects),
+            Event::Draining => self.draining = true,
+        }
+        effects
+    }
+
+    /// When [`Event::Timer`] is due.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.timers.next()
+    }
+
+    /// The transactions in memory, by age within each partition.
+    pub fn transactions(&self) -> impl Iterator<Item = &Transaction> {
+        self.transactions.values()
+    }
+
+    /// One transaction in memory.
+    #[must_use]
+    pub fn transaction(&self, gtid: &Gtid) -> Option<&Transaction> {
+        self.transactions.get(gtid)
+    }
+
+    /// How many transactions are in memory.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// Inputs that no correct peer sends, since the start.
+    #[must_use]
+    pub const fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    /// Participants that answered from another or an older database, each with what it was.
+    pub fn halted(&self) -> impl Iterator<Item = (&ParticipantName, Kinship)> {
+        self.participants
+            .iter()
+            .filter_map(|(name, it)| it.halted.map(|how| (name, how)))
+    }
+
+    fn fire(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        while let Some((gtid, timer)) = self.timers.take_due(now) {
+            let input = match timer {
+                Timer::Deadline => Input::Deadline,
+                Timer::Retry(branch) => Input::Retry { branch },
+            };
+            self.advance(now, gtid, input, effects);
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one event, taken apart"
+    )]
+    fn answered(
+        &mut self,
+        now: Timestamp,
+        gtid: Gtid,
+        epoch: Epoch,
+        branch: BranchIndex,
+        attempt: Attempt,
+        answer: Answer,
+        effects: &mut Vec<Effect>,
+    ) {
+        // An answer to a call of an earlier epoch knows nothing of what this one has asked.
+        let present = self
+            .transactions
+            .get(&gtid)
+            .is_some_and(|it| it.epoch == epoch);
+        if !present {
+            return;
+        }
+        self.note_identity(gtid, branch, attempt, &answer);
+        self.advance(
+            now,
+            gtid,
+            Input::Answer { branch, attempt, answer },
+            effects,
+        );
+    }
+
+    /// Remembers from which database a participant answers. The answer is judged against what was
+    /// known when its call went out: an answer may be overtaken by a later one.
+    fn note_identity(
+        &mut self,
+        gtid: Gtid,
+        branch: BranchIndex,
+        attempt: Attempt,
+        answer: &Answer,
+    ) {
+        let identity = match answer {
+            Answer::Vote { identity, .. } | Answer::End { identity, .. } => identity,
+            Answer::Unanswered { .. } => return,
+        };
+        let Some(transaction) = self.transactions.get(&gtid) else {
+            return;
+        };
+        let Some(planned) = transaction.begun.plan.branch(branch) else {
+            return;
+        };
+        let progress = transaction
+            .group
+            .branches()
+            .iter()
+            .find(|it| it.index == branch);
+        let Some(progress) = progress.filter(|it| it.attempt == attempt && it.in_flight) else {
+            return;
+        };
+        let kinship = progress
+            .floor
+            .as_ref()
+            .map_or(Kinship::Same, |floor| floor.judge(identity));
+        let participant = self
+            .participants
+            .entry(planned.participant.clone())
+            .or_default();
+        if kinship != Kinship::Same {
+            participant.halted = Some(kinship);
+            return;
+        }
+        let known = participant.identity.as_deref();
+        if known.is_none_or(|known| known != identity && known.judge(identity) == Kinship::Same) {
+            participant.identity = Some(Arc::new(identity.clone()));
+        }
+    }
+
+    /// Feeds a group one input, and carries its orders over into effects.
+    pub(super) fn advance(
+        &mut self,
+        now: Timestamp,
+        gtid: Gtid,
+        input: Input,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(transaction) = self.transactions.get_mut(&gtid) else {
+            return;
+        };
+        match transaction.group.step(now, input) {
+            Ok(orders) => self.carry_out(now, gtid, orders, effects),
+            Err(_refused) => self.refusals = self.refusals.saturating_add(1),
+        }
+    }
+
+    pub(super) fn carry_out(
+        &mut self,
+        now: Timestamp,
+        gtid: Gtid,
+        orders: Vec<Order>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut record = After::Now;
+        for order in orders {
+            match order {
+                Order::Record { record: fact, urgency } => {
+                    record = self.record(now, gtid, fact, urgency, effects);
+                }
+                Order::Prepare { branch, attempt, one_phase } => {
+                    let call = self.prepare_call(gtid, branch, attempt, one_phase);
+                    effects.extend(call.map(|call| Effect::Send { after: After::Now, call }));
+                }
+                Order::Finish { after, branch, verb, attempt, want_result } => {
+                    let after = match after {
+                        Gate::Open => After::Now,
+                        Gate::Record => record,
+                    };
+                    let call = self.finish_call(gtid, branch, verb, attempt, want_result);
+                    effects.extend(call.map(|call| Effect::Send { after, call }));
+                }
+            }
+        }
+        self.settle(gtid, effects);
+    }
+
+    /// Answers whoever has waited long enough, and sets the timers anew.
+    pub(super) fn settle(&mut self, gtid: Gtid, effects: &mut Vec<Effect>) {
+        let Some(transaction) = self.transactions.get_mut(&gtid) else {
+            return;
+        };
+        let timers = wanted(&transaction.group, transaction.begun.deadline);
+        if timers != transaction.timers {
+            self.timers.replace(gtid, &transaction.timers, &timers);
+            transaction.timers = timers;
+        }
+        let waiters = std::mem::take(&mut transaction.waiters);
+        let (reached, waiting): (Vec<_>, Vec<_>) = waiters
+            .into_iter()
+            .partition(|(_, wait)| transaction.has_reached(*wait));
+        transaction.waiters = waiting;
+        for (request, wait) in reached {
+            self.reply_status(gtid, request, wait, effects);
+        }
+    }
+
+    /// Replies with the status that the transaction has once the record it relies on is durable.
+    pub(super) fn reply_status(
+        &mut self,
+        gtid: Gtid,
+        request: RequestId,
+        wait: Wait,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(transaction) = self.transactions.get(&gtid) else {
+            return;
+        };
+        let relies_on = match wait {
+            Wait::Accepted => transaction.begun_record,
+            Wait::Decided | Wait::Completed => transaction.decision_record,
+        };
+        let after = match relies_on {
+            Durability::Awaited(token) => After::Durable(token),
+            Durability::None | Durability::Durable => After::Now,
+        };
+        let status = transaction.status(wait != Wait::Accepted);
+        if let After::Durable(token) = after {
+            let awaited = self.awaited.get_mut(&token);
+            awaited
+                .into_iter()
+                .for_each(|awaited| awaited.requests.push(request));
+        }
+        effects.push(Effect::Reply { after, request, reply: Reply::Status(Box::new(status)) });
+    }
+
+    /// Appends a record to a transaction's history.
+    fn record(
+        &mut self,
+        now: Timestamp,
+        gtid: Gtid,
+        record: Record,
+        urgency: Urgency,
+        effects: &mut Vec<Effect>,
+    ) -> After {
+        let what = match &record {
+            Record::Begun(_) => What::Begun,
+            Record::Committed(_) | Record::Aborted(_) => What::Decision,
+            Record::Closed(_) => What::Closed,
+        };
+        let token = self.await_token(gtid, what);
+        let Some(transaction) = self.transactions.get_mut(&gtid) else {
+            return After::Now;
+        };
+        match what {
+            What::Begun => transaction.begun_record = Durability::Awaited(token),
+            What::Decision | What::Presumption => {
+                transaction.decision_record = Durability::Awaited(token);
+            }
+            What::Closed => {
+                transaction.closed_record = Durability::Awaited(token);
+                transaction.closed_at = Some(now);
+                let begun = Arc::clone(&transaction.begun);
+                self.count_branches(&begun, false);
+            }
+        }
+        let Some(transaction) = self.transactions.get_mut(&gtid) else {
+            return After::Now;
+        };
+        let position = transaction.position;
+        transaction.position = position.next();
+        let entry = Entry { gtid, position, epoch: transaction.epoch, record };
+        effects.push(Effect::Append { token, entry, urgency });
+        After::Durable(token)
+    }
+
+    pub(super) fn record_begun(&mut self, now: Timestamp, gtid: Gtid, effects: &mut Vec<Effect>) {
+        if let Some(transaction) = self.transactions.get(&gtid) {
+            let record = Record::Begun(transaction.begun.as_ref().clone());
+            self.record(now, gtid, record, Urgency::Forced, effects);
+        }
+    }
+
+    /// Appends the first and only record of a gtid of which nothing was recorded.
+    pub(super) fn record_presumption(
+        &mut self,
+        gtid: Gtid,
+        epoch: Epoch,
+        request: RequestId,
+        record: Record,
+        effects: &mut Vec<Effect>,
+    ) -> Token {
+        let token = self.await_token(gtid, What::Presumption);
+        let awaited = self.awaited.get_mut(&token);
+        awaited
+            .into_iter()
+            .for_each(|awaited| awaited.requests.push(request));
+        let entry = Entry { gtid, position: Position(0), epoch, record };
+        effects.push(Effect::Append { token, entry, urgency: Urgency::Forced });
+        token
+    }
+
+    /// Adds a request to those that wait for an append.
+    pub(super) fn await_also(&mut self, token: Token, request: RequestId) {
+        let awaited = self.awaited.get_mut(&token);
+        awaited
+            .into_iter()
+            .for_each(|awaited| awaited.requests.push(request));
+    }
+
+    fn await_token(&mut self, gtid: Gtid, what: What) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.awaited
+            .insert(token, Awaited { gtid, what, requests: Vec::new() });
+        token
+    }
+
+    fn flushed(
+        &mut self,
+        now: Timestamp,
+        token: Token,
+        outcome: Appended,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(awaited) = self.awaited.remove(&token) else {
+            return;
+        };
+        match outcome {
+            Appended::Durable => self.durable(now, &awaited, effects),
+            Appended::KeyTaken { by } => {
+                self.key_taken(awaited.gtid, &awaited.requests, by, effects)
+            }
+            Appended::Fenced | Appended::Unknown => {
+                let partition = awaited.gtid.partition();
+                refuse_all(&awaited.requests, ProblemCode::Unknown, effects);
+                self.lose(partition, effects);
+                if outcome == Appended::Unknown {
+                    effects.push(Effect::Reload { partition });
+                }
+            }
+        }
+    }
+
+    fn durable(&mut self, now: Timestamp, awaited: &Awaited, effects: &mut Vec<Effect>) {
+        let gtid = awaited.gtid;
+        if awaited.what == What::Presumption {
+            self.presumptions.remove(&gtid);
+            return;
+        }
+        let Some(transaction) = self.transactions.get_mut(&gtid) else {
+            return;
+        };
+        match awaited.what {
+            What::Begun => {
+                transaction.begun_record = Durability::Durable;
+                let late = now >= transaction.begun.deadline;
+                self.advance(now, gtid, Input::Durable, effects);
+                if late {
+                    self.advance(now, gtid, Input::Deadline, effects);
+                }
+            }
+            What::Decision => {
+                transaction.decision_record = Durability::Durable;
+                self.advance(now, gtid, Input::Durable, effects);
+            }
+            What::Closed => self.forget(gtid),
+            What::Presumption => {}
+        }
+    }
+
+    /// Removes a transaction from memory.
+    pub(super) fn forget(&mut self, gtid: Gtid) {
+        if let Some(transaction) = self.transactions.remove(&gtid) {
+            self.timers.remove(gtid, &transaction.timers);
+            let begun = &transaction.begun;
+            let key = (begun.tenant.clone(), begun.key.clone());
+            // A repeat that the journal refused must not take the first one's entry along.
+            if self.keys.get(&key) == Some(&gtid) {
+                self.keys.remove(&key);
+            }
+            if transaction.closed_record == Durability::None {
+                self.count_branches(begun, false);
+            }
+        }
+    }
+
+    /// Drops what is awaited for a partition that is not owned any more; its requests are told
+    /// that the outcome is unknown.
+    pub(super) fn drop_awaited(&mut self, partition: PartitionId, effects: &mut Vec<Effect>) {
+        let lost = self
+            .awaited
+            .extract_if(.., |_, it| it.gtid.partition() == partition);
+        for (_, awaited) in lost {
+            refuse_all(&awaited.requests, ProblemCode::Unknown, effects);
+        }
+    }
+
+    /// Counts the branches of a transaction at their participants, in or out.
+    pub(super) fn count_branches(&mut self, begun: &crate::record::Begun, begins: bool) {
+        for branch in begun.plan.branches() {
+            let participant = self
+                .participants
+                .entry(branch.participant.clone())
+                .or_default();
+            participant.open = if begins {
+                participant.open.saturating_add(1)
+            } else {
+                participant.open.saturating_sub(1)
+            };
+        }
+    }
+
+    fn prepare_call(
+        &mut self,
+        gtid: Gtid,
+        index: BranchIndex,
+        attempt: Attempt,
+        one_phase: bool,
+    ) -> Option<Call> {
+        let watermark = self.watermark(gtid.partition());
+        self.note_floor(gtid, index);
+        let transaction = self.transactions.get(&gtid)?;
+        let branch = transaction.begun.plan.branch(index)?;
+        let call = PrepareCall {
+            gtid,
+            branch: index,
+            participant: branch.participant.clone(),
+            attempt,
+            epoch: transaction.epoch,
+            deadline: transaction.begun.deadline,
+            watermark,
+            one_phase,
+            operation: branch.operation.clone(),
+            payload: branch.payload.clone(),
+        };
+        Some(Call {
+            participant: branch.participant.clone(),
+            traceparent: transaction.begun.traceparent.clone(),
+            message: Message::Prepare(call),
+        })
+    }
+
+    fn finish_call(
+        &mut self,
+        gtid: Gtid,
+        index: BranchIndex,
+        verb: FinishVerb,
+        attempt: Attempt,
+        want_result: bool,
+    ) -> Option<Call> {
+        let watermark = self.watermark(gtid.partition());
+        self.note_floor(gtid, index);
+        let transaction = self.transactions.get(&gtid)?;
+        let branch = transaction.begun.plan.branch(index)?;
+        let epoch = transaction.epoch;
+        let order = FinishOrder {
+            gtid,
+            branch: index,
+            verb,
+            attempt,
+            epoch,
+            watermark,
+            want_result,
+        };
+        Some(Call {
+            participant: branch.participant.clone(),
+            traceparent: transaction.begun.traceparent.clone(),
+            message: Message::Finish(order),
+        })
+    }
+
+    fn note_floor(&mut self, gtid: Gtid, index: BranchIndex) {
+        let Some(transaction) = self.transactions.get_mut(&gtid) else {
+            return;
+        };
+        let Some(branch) = transaction.begun.plan.branch(index) else {
+            return;
+        };
+        let known = self.participants.get(&branch.participant);
+        let floor = known.and_then(|known| known.identity.clone());
+        if let Some(progress) = transaction.group.branch_mut(index) {
+            progress.floor = floor;
+        }
+    }
+}
+
+/// Tells requests that they cannot be answered.
+pub(super) fn refuse_all(requests: &[RequestId], code: ProblemCode, effects: &mut Vec<Effect>) {
+    effects.extend(requests.iter().map(|&request| Effect::Reply {
+        after: After::Now,
+        request,
+        reply: Reply::Refused(code),
+    }));
+}

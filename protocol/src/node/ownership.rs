@@ -1,0 +1,163 @@
+//! Partitions come and go: acquired, loaded, fenced, lost.
+
+use std::sync::Arc;
+
+use crate::effect::Effect;
+use crate::group::Group;
+use crate::id::{Epoch, Gtid, PartitionId, Position};
+use crate::recovery::{History, Resumption};
+use crate::time::Timestamp;
+use crate::wire::problem::ProblemCode;
+
+use super::machine::{Node, refuse_all};
+use super::submit::seed;
+use super::transaction::{Durability, Transaction};
+
+/// A partition that this node owns.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Partition {
+    pub(super) epoch: Epoch,
+    /// Nothing minted at or before this is known any more, but for open transactions.
+    pub(super) horizon: Timestamp,
+    /// Its open transactions are still being read.
+    pub(super) loading: bool,
+}
+
+/// An open transaction as it was found in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Found {
+    /// Its id.
+    pub gtid: Gtid,
+    /// Its facts. One whose records are not legal is not brought here: it is reported, and
+    /// stands in nobody's way.
+    pub history: History,
+}
+
+impl Node {
+    pub(super) fn acquired(
+        &mut self,
+        partition: PartitionId,
+        epoch: Epoch,
+        horizon: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.lose(partition, effects);
+        self.partitions
+            .insert(partition, Partition { epoch, horizon, loading: true });
+    }
+
+    pub(super) fn loaded(
+        &mut self,
+        now: Timestamp,
+        partition: PartitionId,
+        epoch: Epoch,
+        found: Vec<Found>,
+        last: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(owned) = self.partitions.get_mut(&partition) else {
+            return;
+        };
+        // Read under an epoch that is not ours any more.
+        if owned.epoch != epoch {
+            return;
+        }
+        if last {
+            owned.loading = false;
+        }
+        for found in found {
+            self.resume(now, epoch, &found, effects);
+        }
+    }
+
+    fn resume(&mut self, now: Timestamp, epoch: Epoch, found: &Found, effects: &mut Vec<Effect>) {
+        let gtid = found.gtid;
+        // One that this owner has begun itself meanwhile is in better hands already.
+        if self.transactions.contains_key(&gtid) {
+            return;
+        }
+        let Some((begun, resumption)) = found.history.resume() else {
+            return;
+        };
+        let decided = matches!(resumption, Resumption::Commit(_) | Resumption::Abort(_));
+        let (group, orders) = Group::resume(&begun.plan, seed(gtid), resumption, now);
+        self.keys
+            .insert((begun.tenant.clone(), begun.key.clone()), gtid);
+        self.count_branches(begun, true);
+        let transaction = Transaction {
+            gtid,
+            epoch,
+            begun: Arc::new(begun.clone()),
+            begun_record: Durability::Durable,
+            decision_record: if decided {
+                Durability::Durable
+            } else {
+                Durability::None
+            },
+            closed_record: Durability::None,
+            group,
+            position: Position(found.history.len()),
+            waiters: Vec::new(),
+            timers: Vec::new(),
+            closed_at: None,
+        };
+        self.transactions.insert(gtid, transaction);
+        self.carry_out(now, gtid, orders, effects);
+    }
+
+    pub(super) fn raise_horizon(&mut self, partition: PartitionId, horizon: Timestamp) {
+        if let Some(owned) = self.partitions.get_mut(&partition) {
+            owned.horizon = owned.horizon.max(horizon);
+        }
+    }
+
+    /// Nothing of this partition is ours any more: whoever owns it will end what is open. Clients
+    /// that wait are told that the outcome is unknown, never that it failed.
+    pub(super) fn lose(&mut self, partition: PartitionId, effects: &mut Vec<Effect>) {
+        if self.partitions.remove(&partition).is_none() {
+            return;
+        }
+        self.presumptions
+            .retain(|gtid, _| gtid.partition() != partition);
+        self.drop_awaited(partition, effects);
+        let lost = self
+            .transactions
+            .keys()
+            .filter(|gtid| gtid.partition() == partition);
+        for gtid in lost.copied().collect::<Vec<_>>() {
+            let waiters = self
+                .transactions
+                .get_mut(&gtid)
+                .map(|it| std::mem::take(&mut it.waiters));
+            let waiters = waiters
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(request, _)| request);
+            let waiters: Vec<_> = waiters.collect();
+            refuse_all(&waiters, ProblemCode::Unknown, effects);
+            self.forget(gtid);
+        }
+    }
+
+    /// Nothing minted at or before this time in the partition will ever be asked about again:
+    /// below the retention horizon, and below every open transaction.
+    pub(super) fn watermark(&self, partition: PartitionId) -> Timestamp {
+        let Some(owned) = self.partitions.get(&partition) else {
+            return Timestamp::ZERO;
+        };
+        // Transactions that have not been read yet may be older than any in memory.
+        if owned.loading {
+            return Timestamp::ZERO;
+        }
+        let (cluster, incarnation) = (self.config.cluster, self.config.incarnation);
+        let first = Gtid::mint(cluster, partition, incarnation, Timestamp::ZERO, 0);
+        let oldest = first.ok().and_then(|first| {
+            let next = self.transactions.range(first..).next();
+            next.map(|(gtid, _)| *gtid)
+                .filter(|gtid| gtid.partition() == partition)
+        });
+        let below =
+            oldest.map(|gtid| Timestamp::from_millis(gtid.minted().as_millis().saturating_sub(1)));
+        below.map_or(owned.horizon, |below| below.min(owned.horizon))
+    }
+}

@@ -1,0 +1,67 @@
+//! When to look at a transaction again.
+
+use std::collections::BTreeSet;
+
+use crate::group::{Group, Phase};
+use crate::id::{BranchIndex, Gtid};
+use crate::time::Timestamp;
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Timer {
+    /// The time for voting is over.
+    Deadline,
+    /// The pause before a repeat is over.
+    Retry(BranchIndex),
+}
+
+/// All timers of a node, by time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Timers(BTreeSet<(Timestamp, Gtid, Timer)>);
+
+impl Timers {
+    pub(super) const fn new() -> Self {
+        Self(BTreeSet::new())
+    }
+
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.0.first().map(|(at, _, _)| *at)
+    }
+
+    /// Takes one that is due.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<(Gtid, Timer)> {
+        let (at, gtid, timer) = *self.0.first()?;
+        if at > now {
+            return None;
+        }
+        self.0.pop_first();
+        Some((gtid, timer))
+    }
+
+    /// Replaces the timers of one transaction.
+    pub(super) fn replace(
+        &mut self,
+        gtid: Gtid,
+        old: &[(Timestamp, Timer)],
+        new: &[(Timestamp, Timer)],
+    ) {
+        for (at, timer) in old {
+            self.0.remove(&(*at, gtid, *timer));
+        }
+        self.0
+            .extend(new.iter().map(|(at, timer)| (*at, gtid, *timer)));
+    }
+
+    pub(super) fn remove(&mut self, gtid: Gtid, timers: &[(Timestamp, Timer)]) {
+        self.replace(gtid, timers, &[]);
+    }
+}
+
+/// The timers that a group needs now.
+pub(super) fn wanted(group: &Group, deadline: Timestamp) -> Vec<(Timestamp, Timer)> {
+    let voting = matches!(group.phase(), Phase::Preparing | Phase::Delegated);
+    let deadline = voting.then_some((deadline, Timer::Deadline));
+    let retries = group.branches().iter();
+    let retries = retries.filter_map(|it| it.retry_at.map(|at| (at, Timer::Retry(it.index))));
+    deadline.into_iter().chain(retries).collect()
+}
