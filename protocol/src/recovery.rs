@@ -199,7 +199,7 @@ impl History {
         let status = |branch: &crate::plan::Branch| {
             let vote = votes.iter().find(|vote| vote.branch == branch.index);
             let late = self.closed.iter().flat_map(|closed| &closed.results);
-            let late = late
+            let mut late = late
                 .filter(|(index, _)| *index == branch.index)
                 .map(|(_, result)| result);
             let result = vote
