@@ -94,7 +94,7 @@ impl Builder {
 
     /// Finds a server, starts it if it is ours, and creates the databases.
     ///
-    /// Takes about a second with installed binaries. The first start on a machine that has none
+    /// Takes a second or two with installed binaries. The first start on a machine that has none
     /// fetches them, which it announces on standard error.
     ///
     /// # Cancel safety

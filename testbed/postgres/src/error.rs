@@ -170,8 +170,8 @@ pub enum DatabaseError {
 
 /// Every way to a server that was tried, and why it led to none.
 ///
-/// Its text names each of them and the commands that open one.
-#[derive(Debug)]
+/// Its text names each of them and the commands that open one; `{:?}` gives the same text, because
+/// that is what a test shows that unwraps.
 pub struct NotFound {
     tried: Vec<(&'static str, String)>,
 }
@@ -184,6 +184,12 @@ impl NotFound {
     /// Notes that a way is closed, and why.
     pub(crate) fn note(&mut self, way: &'static str, why: String) {
         self.tried.push((way, why));
+    }
+}
+
+impl fmt::Debug for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Databases of our own on a server that somebody else runs.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sqlx::Connection;
@@ -9,6 +8,7 @@ use sqlx::Connection;
 use crate::address;
 use crate::error::{ControlError, DatabaseError, StartError};
 use crate::limits;
+use crate::random;
 use crate::sql;
 use crate::version::Version;
 
@@ -49,7 +49,7 @@ impl Existing {
         Ok(Self {
             url: url.to_owned(),
             version: facts.version,
-            suffix: suffix(),
+            suffix: format!("_{}", random::token()),
             databases: Mutex::default(),
         })
     }
@@ -187,10 +187,4 @@ fn lack(facts: &sql::Facts) -> Option<String> {
     } else {
         None
     }
-}
-
-/// Sixty-four random bits. The hasher of the standard library is seeded at random, which spares
-/// a dependency; a pid and a counter would repeat between containers that share a server.
-fn suffix() -> String {
-    format!("_{:016x}", RandomState::new().build_hasher().finish())
 }

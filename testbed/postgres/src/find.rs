@@ -107,6 +107,12 @@ async fn run(found: Result<Binaries, String>, account: Account, builder: &Builde
     }
 }
 
+#[cfg(feature = "docker")]
+async fn container(builder: &Builder) -> Found {
+    let started = crate::container::Container::start(&builder.settings).await;
+    Ok(started.map(|container| Kind::Container(Box::new(container))))
+}
+
 #[cfg(not(feature = "docker"))]
 async fn container(_: &Builder) -> Found {
     Ok(Err("this build has no feature `docker`".to_owned()))

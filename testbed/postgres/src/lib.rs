@@ -39,6 +39,8 @@ mod address;
 mod binaries;
 mod builder;
 mod cluster;
+#[cfg(feature = "docker")]
+mod container;
 mod directory;
 mod environment;
 mod error;
@@ -50,6 +52,7 @@ mod pid_file;
 mod postgres;
 mod postmaster;
 mod program;
+mod random;
 mod settings;
 mod source;
 mod spawner;

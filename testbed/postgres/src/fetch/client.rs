@@ -66,16 +66,8 @@ impl Ready {
         };
         program::run(command, limits::FETCH_WITHIN).await?;
         let file = only_file(to)?;
-        let found = sha256(&file).map_err(|error| at(&file, &error))?;
-        if found == package.sha256 {
-            Ok(file)
-        } else {
-            Err(format!(
-                "{name} {version} has SHA-256 {found}, not {} as pinned: it was not unpacked; \
-                 check which registry or mirror the client uses",
-                package.sha256
-            ))
-        }
+        verify(&file, package)?;
+        Ok(file)
     }
 
     /// Unpacks a downloaded file into an empty folder.
@@ -113,6 +105,19 @@ fn only_file(folder: &Path) -> Result<PathBuf, String> {
     }
 }
 
+/// Refuses a file that is not the pinned one, byte for byte.
+fn verify(file: &Path, package: &Package) -> Result<(), String> {
+    let found = sha256(file).map_err(|error| at(file, &error))?;
+    if found == package.sha256 {
+        return Ok(());
+    }
+    Err(format!(
+        "{} {} has SHA-256 {found}, not {} as pinned: it was not unpacked; check which registry \
+         or mirror the client uses",
+        package.name, package.version, package.sha256
+    ))
+}
+
 fn sha256(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut File::open(path)?, &mut Writer(&mut hasher))?;
@@ -140,15 +145,21 @@ impl io::Write for Writer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fetch::pinned;
 
     #[test]
-    fn hash_is_the_usual_one() {
+    fn only_the_pinned_bytes_pass() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("abc");
         fs::write(&path, "abc").unwrap();
-        assert_eq!(
-            sha256(&path).unwrap(),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let mut package = pinned::for_this_machine().next().unwrap().clone();
+        let error = verify(&path, &package).unwrap_err();
+        assert!(
+            error.contains(hash) && error.contains("was not unpacked"),
+            "{error}"
         );
+        package.sha256 = hash;
+        verify(&path, &package).unwrap();
     }
 }

