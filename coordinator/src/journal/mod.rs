@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The journal of the coordinator: where a decision is durable before anyone acts on it.
+//!
+//! | module | what it answers for |
+//! |---|---|
+//! | [`store`] | what every store must do |
+//! | [`error`] | why a store gave no confirmation, and what to do then |
+//! | [`group_commit`] | one writer that makes what is pending durable at once |
+//! | [`lease`] | keeping the leases of the partitions that are held |
+//! | [`memory`] | a store in memory, with faults on request |
+//! | [`limits`] | every bound, with its reason |
+//!
+//! It does not decide, it does not retry what may have happened, and it never calls anything durable
+//! that the store has not confirmed.
+
+mod batch;
+pub mod error;
+pub mod group_commit;
+mod health;
+pub mod lease;
+pub mod limits;
+pub mod memory;
+mod room;
+mod stats;
+pub mod store;
+mod writer;
+
+#[doc(hidden)]
+pub mod conformance;
