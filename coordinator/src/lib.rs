@@ -1,5 +1,10 @@
 //! The Accordant coordinator, embeddable.
 
 pub mod clock;
+pub mod cluster;
+pub mod crash;
+pub mod delivery;
+pub mod driver;
 pub mod id;
 pub mod journal;
+pub mod telemetry;

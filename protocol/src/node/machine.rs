@@ -165,6 +165,11 @@ impl Node {
         self.refusals
     }
 
+    /// The participants that had a part in any transaction here.
+    pub fn participants(&self) -> impl Iterator<Item = &ParticipantName> {
+        self.participants.keys()
+    }
+
     /// Participants that answered from another or an older database, each with what it was.
     pub fn halted(&self) -> impl Iterator<Item = (&ParticipantName, Kinship)> {
         self.participants

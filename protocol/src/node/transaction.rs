@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::effect::{RequestId, Token};
-use crate::group::{Group, Phase, Progress};
+use crate::group::{Group, Phase, Progress, Stage};
 use crate::id::{BranchIndex, Epoch, Gtid, Position};
 use crate::record::{Begun, Fate, VoteRecord};
 use crate::recovery::verdict_of_votes;
@@ -119,9 +119,17 @@ impl Transaction {
         verdict_of_votes(&votes.collect::<Vec<VoteRecord>>(), branch)
     }
 
+    /// Whether a participant may hold locks for it until it is told the outcome.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        let told = |branch: &Progress| matches!(branch.stage, Stage::Agreed | Stage::Told(_));
+        self.group.branches().iter().any(told)
+    }
+
     /// How it stands. With `assume_durable`, as it stands once the record under way is durable:
     /// for a reply that waits for that.
-    pub(super) fn status(&self, assume_durable: bool) -> TransactionStatus {
+    #[must_use]
+    pub fn status(&self, assume_durable: bool) -> TransactionStatus {
         let durable = assume_durable || self.decision_record == Durability::Durable;
         let fate = self.group.fate().filter(|_| durable);
         let outcome = match fate {

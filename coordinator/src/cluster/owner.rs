@@ -1,0 +1,220 @@
+//! The owner of the partitions: one task that acquires them, has them loaded, and takes up again
+//! what was lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use accordant_protocol::id::{Epoch, PartitionId};
+use accordant_protocol::node::Event;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::loader::load;
+use super::quarantine::Quarantine;
+use crate::clock;
+use crate::journal::error::LeaseError;
+use crate::journal::group_commit::Journal;
+use crate::journal::lease::{Leases, Lost};
+use crate::journal::limits::TRIM_MAX;
+use crate::journal::store::{Held, Lease};
+
+/// How often a partition that another owner holds is tried again.
+const ACQUIRE_EVERY: Duration = Duration::from_millis(250);
+/// How often closed transactions are looked through for old ones.
+const TRIM_EVERY: Duration = Duration::from_secs(30);
+
+/// Which partitions are owned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owned {
+    /// Under which epoch each is owned.
+    pub epochs: BTreeMap<PartitionId, Epoch>,
+    /// Those whose open transactions have all been read.
+    pub loaded: BTreeSet<PartitionId>,
+    /// Who holds a partition that is not owned, or why it cannot be acquired.
+    pub waiting: Option<String>,
+}
+
+impl Owned {
+    /// What is missing until all partitions are served, for people.
+    #[must_use]
+    pub fn lacking(&self, partitions: usize) -> Option<String> {
+        if self.epochs.len() < partitions {
+            let why = self.waiting.as_deref().unwrap_or("being acquired");
+            return Some(format!(
+                "{} of {partitions} partitions owned: {why}",
+                self.epochs.len()
+            ));
+        }
+        let loaded = self.loaded.len();
+        (loaded < partitions).then(|| format!("{loaded} of {partitions} partitions loaded"))
+    }
+}
+
+/// Acquires, loads, and takes up again.
+pub struct Owner {
+    journal: Journal,
+    lease: Lease,
+    shards: Vec<mpsc::Sender<Event>>,
+    owned: watch::Sender<Owned>,
+    quarantine: Quarantine,
+    retention: Duration,
+}
+
+impl Owner {
+    /// An owner that brings what it acquires to these shards, by partition number.
+    pub(crate) fn new(
+        journal: Journal,
+        lease: Lease,
+        shards: Vec<mpsc::Sender<Event>>,
+        retention: Duration,
+    ) -> (Self, watch::Receiver<Owned>, Quarantine) {
+        let (owned, watch) = watch::channel(Owned::default());
+        let quarantine = Quarantine::default();
+        let keep = quarantine.clone();
+        (
+            Self { journal, lease, shards, owned, quarantine, retention },
+            watch,
+            keep,
+        )
+    }
+
+    /// Works until it is stopped, then gives the leases back.
+    pub(crate) async fn run(
+        self,
+        mut reloads: mpsc::Receiver<PartitionId>,
+        stop: CancellationToken,
+    ) {
+        let (leases, mut lost) = Leases::start(self.journal.clone(), self.lease.clone());
+        let mut wanted: BTreeSet<PartitionId> =
+            self.journal.store().description().partition_ids().collect();
+        let mut tries = tokio::time::interval(ACQUIRE_EVERY);
+        let mut trims = tokio::time::interval(TRIM_EVERY);
+        tries.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        trims.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(partition) = reloads.recv() => {
+                    leases.forget(partition);
+                    self.disown(partition);
+                    wanted.insert(partition);
+                }
+                Some(held) = next_lost(&mut lost) => {
+                    self.disown(held.partition);
+                    self.tell(held.partition, Event::Lost { partition: held.partition }).await;
+                    wanted.insert(held.partition);
+                }
+                _ = tries.tick(), if !wanted.is_empty() => {}
+                _ = trims.tick() => self.trim_all().await,
+            }
+            let stopped = tokio::select! {
+                () = stop.cancelled() => true,
+                () = self.acquire_all(&leases, &mut wanted) => false,
+            };
+            if stopped {
+                break;
+            }
+        }
+        leases.shutdown().await;
+    }
+
+    async fn acquire_all(&self, leases: &Leases, wanted: &mut BTreeSet<PartitionId>) {
+        for partition in wanted.clone() {
+            match self.journal.acquire(partition, &self.lease).await {
+                Ok(ownership) => {
+                    wanted.remove(&partition);
+                    let held = Held { partition, epoch: ownership.epoch };
+                    leases.hold(held);
+                    let horizon = ownership.horizon;
+                    let epoch = held.epoch;
+                    self.tell(partition, Event::Acquired { partition, epoch, horizon })
+                        .await;
+                    self.owned.send_modify(|owned| {
+                        owned.loaded.remove(&partition);
+                        owned.epochs.insert(partition, epoch);
+                    });
+                    self.load(held).await;
+                }
+                Err(error) => {
+                    self.note_waiting(partition, &error);
+                    // The others are most likely held by the same owner: come back later.
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn load(&self, held: Held) {
+        let Some(shard) = self.shard(held.partition) else {
+            return;
+        };
+        let count = load(&self.journal, held, shard, &self.quarantine).await;
+        if count > 0 {
+            info!(partition = %held.partition, epoch = %held.epoch, count, "recovering open transactions");
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            metrics::counter!("accordant_recovered_total").increment(count);
+        }
+        self.owned.send_modify(|owned| {
+            owned.loaded.insert(held.partition);
+            owned.waiting = None;
+        });
+    }
+
+    fn note_waiting(&self, partition: PartitionId, error: &LeaseError) {
+        let text = error.to_string();
+        let news = self.owned.borrow().waiting.as_deref() != Some(&text);
+        if news {
+            warn!(%partition, error = text, "a partition cannot be acquired yet");
+            self.owned.send_modify(|owned| owned.waiting = Some(text));
+        }
+    }
+
+    fn disown(&self, partition: PartitionId) {
+        self.owned.send_modify(|owned| {
+            owned.epochs.remove(&partition);
+            owned.loaded.remove(&partition);
+        });
+    }
+
+    /// Removes closed transactions that are older than the retention time, in batches.
+    async fn trim_all(&self) {
+        let keep_ms = u64::try_from(self.retention.as_millis()).unwrap_or(u64::MAX);
+        let now = clock::now().as_millis();
+        let upto = accordant_protocol::time::Timestamp::from_millis(now.saturating_sub(keep_ms));
+        let owned = self.owned.borrow().epochs.clone();
+        for (partition, epoch) in owned {
+            let held = Held { partition, epoch };
+            match self.journal.trim(held, upto, TRIM_MAX).await {
+                Ok(trimmed) => {
+                    let horizon = trimmed.horizon;
+                    self.tell(partition, Event::HorizonRaised { partition, horizon })
+                        .await;
+                }
+                Err(error) => warn!(%partition, %error, "old transactions were not removed"),
+            }
+        }
+    }
+
+    async fn tell(&self, partition: PartitionId, event: Event) {
+        if let Some(shard) = self.shard(partition) {
+            // The shard is gone only when the coordinator stops.
+            let _stopped = shard.send(event).await;
+        }
+    }
+
+    fn shard(&self, partition: PartitionId) -> Option<&mpsc::Sender<Event>> {
+        self.shards
+            .get(usize::from(partition.0) % self.shards.len().max(1))
+    }
+}
+
+/// The next partition that was lost; never, once none can be lost any more.
+async fn next_lost(lost: &mut Lost) -> Option<Held> {
+    match lost.next().await {
+        Some(held) => Some(held),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,340 @@
+//! The way to one participant: bounded, with phase-two orders travelling together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use accordant_protocol::effect::{Call, Message};
+use accordant_protocol::group::Answer;
+use accordant_protocol::id::{Attempt, BranchIndex, Epoch, Gtid, ParticipantName, Traceparent};
+use accordant_protocol::limits::FINISH_ORDERS_MAX;
+use accordant_protocol::wire::contract::{
+    FINISH_PATH, FinishCall, FinishOrder, FinishVerb, PREPARE_PATH, PrepareCall,
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Uri};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug_span};
+
+use super::registry::{Registry, join};
+use super::reply::{read_ends, read_vote};
+use super::transport::{Request, Transport};
+use crate::{clock, crash};
+
+/// How participants are called.
+#[derive(Clone, Copy, Debug)]
+pub struct DeliveryConfig {
+    /// How long one prepare call may take; the transaction's deadline may end it earlier.
+    pub prepare_timeout: Duration,
+    /// How long one phase-two call may take.
+    pub finish_timeout: Duration,
+    /// Prepare calls that are out at one participant at a time.
+    pub prepares_max: usize,
+    /// Phase-two calls that are out at one participant at a time.
+    pub finishes_max: usize,
+}
+
+/// What a call came to.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// The transaction.
+    pub gtid: Gtid,
+    /// The epoch under which the call was made.
+    pub epoch: Epoch,
+    /// The branch.
+    pub branch: BranchIndex,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// What.
+    pub answer: Answer,
+}
+
+/// Orders that may wait for a call to one participant. Past it an order counts as unanswered and
+/// comes back after its pause.
+const ORDERS_WAITING_MAX: usize = 16 * 1024;
+
+/// Calls participants. Cheap to clone.
+#[derive(Clone)]
+pub struct Delivery {
+    lanes: Arc<BTreeMap<ParticipantName, Lane>>,
+    answers: mpsc::Sender<Answered>,
+    calls: TaskTracker,
+}
+
+#[derive(Clone)]
+struct Lane {
+    shared: Arc<LaneShared>,
+    orders: mpsc::Sender<Waiting>,
+}
+
+struct LaneShared {
+    name: ParticipantName,
+    prepare: Uri,
+    finish: Uri,
+    transport: Arc<dyn Transport>,
+    config: DeliveryConfig,
+    prepares: Arc<Semaphore>,
+}
+
+/// An order that waits for a call, with where its answer goes.
+struct Waiting {
+    order: FinishOrder,
+    traceparent: Option<Traceparent>,
+    answers: mpsc::Sender<Answered>,
+}
+
+impl Delivery {
+    /// Opens a lane to each registered participant. Answers go to `answers`; clones made by
+    /// [`Delivery::answering_to`] share the lanes. Cancel `stop` to end the lanes.
+    ///
+    /// # Errors
+    /// If a participant's base address takes no path behind it.
+    pub fn start(
+        registry: &Registry,
+        transport: &Arc<dyn Transport>,
+        config: DeliveryConfig,
+        answers: mpsc::Sender<Answered>,
+        stop: &CancellationToken,
+    ) -> Result<Self, http::uri::InvalidUri> {
+        let calls = TaskTracker::new();
+        let mut lanes = BTreeMap::new();
+        for (name, base) in registry.iter() {
+            let shared = Arc::new(LaneShared {
+                name: name.clone(),
+                prepare: join(base, PREPARE_PATH)?,
+                finish: join(base, FINISH_PATH)?,
+                transport: Arc::clone(transport),
+                config,
+                prepares: Arc::new(Semaphore::new(config.prepares_max)),
+            });
+            let (orders, waiting) = mpsc::channel(ORDERS_WAITING_MAX);
+            calls.spawn(run_orders(
+                Arc::clone(&shared),
+                waiting,
+                calls.clone(),
+                stop.clone(),
+            ));
+            lanes.insert(name.clone(), Lane { shared, orders });
+        }
+        Ok(Self { lanes: Arc::new(lanes), answers, calls })
+    }
+
+    /// The same lanes, with the answers going elsewhere.
+    #[must_use]
+    pub fn answering_to(&self, answers: mpsc::Sender<Answered>) -> Self {
+        Self { answers, ..self.clone() }
+    }
+
+    /// Carries a call out in the background. It never waits; exactly one answer comes for it. What
+    /// cannot be sent now comes back at once, as the error.
+    ///
+    /// # Errors
+    /// The answer that the call came to without being sent.
+    pub fn send(&self, call: Call) -> Result<(), Box<Answered>> {
+        let Some(lane) = self.lanes.get(&call.participant) else {
+            return Err(Box::new(unsent(
+                &call.message,
+                "the participant is not registered",
+            )));
+        };
+        match call.message {
+            Message::Prepare(prepare) => {
+                let shared = Arc::clone(&lane.shared);
+                let answers = self.answers.clone();
+                self.calls
+                    .spawn(run_prepare(shared, prepare, call.traceparent, answers));
+                Ok(())
+            }
+            Message::Finish(order) => {
+                let answers = self.answers.clone();
+                let waiting = Waiting { order, traceparent: call.traceparent, answers };
+                lane.orders.try_send(waiting).map_err(|error| {
+                    let order = error.into_inner().order;
+                    Box::new(unsent(&Message::Finish(order), "too many orders wait"))
+                })
+            }
+        }
+    }
+}
+
+fn unsent(message: &Message, error: &str) -> Answered {
+    let answer = Answer::Unanswered { error: error.to_owned() };
+    match message {
+        Message::Prepare(call) => {
+            answered(call.gtid, call.epoch, call.branch, call.attempt, answer)
+        }
+        Message::Finish(order) => {
+            answered(order.gtid, order.epoch, order.branch, order.attempt, answer)
+        }
+    }
+}
+
+const fn answered(
+    gtid: Gtid,
+    epoch: Epoch,
+    branch: BranchIndex,
+    attempt: Attempt,
+    answer: Answer,
+) -> Answered {
+    Answered { gtid, epoch, branch, attempt, answer }
+}
+
+async fn run_prepare(
+    lane: Arc<LaneShared>,
+    call: PrepareCall,
+    traceparent: Option<Traceparent>,
+    answers: mpsc::Sender<Answered>,
+) {
+    let span = debug_span!(
+        "branch.prepare", gtid = %call.gtid, branch = call.branch.0, participant = %call.participant,
+        attempt = call.attempt.0, epoch = call.epoch.0,
+    );
+    let answer = prepare(&lane, &call, traceparent.as_ref())
+        .instrument(span)
+        .await;
+    count("prepare", &lane.name, &answer);
+    crash::reach("coordinator.vote.received");
+    let (gtid, epoch, branch) = (call.gtid, call.epoch, call.branch);
+    // The shard is gone only when the coordinator stops; the next start asks again.
+    let _stopped = answers
+        .send(answered(gtid, epoch, branch, call.attempt, answer))
+        .await;
+}
+
+async fn prepare(lane: &LaneShared, call: &PrepareCall, trace: Option<&Traceparent>) -> Answer {
+    let left = Duration::from_millis(call.deadline.millis_since(clock::now()));
+    let timeout = lane.config.prepare_timeout.min(left);
+    let permit = tokio::time::timeout(timeout, lane.prepares.acquire()).await;
+    let Ok(Ok(_permit)) = permit else {
+        return Answer::Unanswered { error: "too many calls are out".to_owned() };
+    };
+    let body = match serde_json::to_vec(call) {
+        Ok(body) => Bytes::from(body),
+        Err(error) => return Answer::Unanswered { error: error.to_string() },
+    };
+    let headers = headers(&format!("{}:{}:prepare", call.gtid, call.branch), trace);
+    let left = Duration::from_millis(call.deadline.millis_since(clock::now()));
+    let timeout = lane.config.prepare_timeout.min(left);
+    crash::reach("coordinator.prepare.sending");
+    let request = Request { uri: lane.prepare.clone(), headers, body, timeout };
+    read_vote(call, lane.transport.post(request).await)
+}
+
+/// Sends orders as long as there are any; as many as wait go in one call.
+async fn run_orders(
+    lane: Arc<LaneShared>,
+    mut waiting: mpsc::Receiver<Waiting>,
+    calls: TaskTracker,
+    stop: CancellationToken,
+) {
+    let permits = Arc::new(Semaphore::new(lane.config.finishes_max));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        let mut batch = Vec::new();
+        let received = tokio::select! {
+            received = waiting.recv_many(&mut batch, FINISH_ORDERS_MAX) => received,
+            () = stop.cancelled() => 0,
+        };
+        if received == 0 {
+            return;
+        }
+        let lane = Arc::clone(&lane);
+        calls.spawn(async move {
+            finish(&lane, batch).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn finish(lane: &LaneShared, batch: Vec<Waiting>) {
+    let orders: Vec<FinishOrder> = batch.iter().map(|waiting| waiting.order.clone()).collect();
+    let trace = batch.iter().find_map(|waiting| waiting.traceparent.clone());
+    let first = orders
+        .first()
+        .map(|order| (order.gtid, order.branch, order.verb));
+    let key = first.map(|(gtid, branch, verb)| format!("{gtid}:{branch}:{}", name_of(verb)));
+    let call = FinishCall { participant: lane.name.clone(), orders };
+    let span = debug_span!("branch.finish", participant = %lane.name, orders = batch.len());
+    let received = async {
+        let body = serde_json::to_vec(&call)
+            .map(Bytes::from)
+            .unwrap_or_default();
+        crash::reach("coordinator.finish.sending");
+        let request = Request {
+            uri: lane.finish.clone(),
+            headers: headers(&key.unwrap_or_default(), trace.as_ref()),
+            body,
+            timeout: lane.config.finish_timeout,
+        };
+        lane.transport.post(request).await
+    };
+    let received = received.instrument(span).await;
+    let answers = read_ends(&call.orders, received);
+    crash::reach("coordinator.finish.answered");
+    for (waiting, answer) in batch.into_iter().zip(answers) {
+        let order = waiting.order;
+        count(name_of(order.verb), &lane.name, &answer);
+        let (gtid, epoch, branch) = (order.gtid, order.epoch, order.branch);
+        let answered = answered(gtid, epoch, branch, order.attempt, answer);
+        let _stopped = waiting.answers.send(answered).await;
+    }
+}
+
+const fn name_of(verb: FinishVerb) -> &'static str {
+    match verb {
+        FinishVerb::Commit => "commit",
+        FinishVerb::Abort => "abort",
+    }
+}
+
+fn headers(key: &str, trace: Option<&Traceparent>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_str(key) {
+        headers.insert("idempotency-key", value);
+    }
+    if let Some(Ok(value)) = trace.map(|trace| HeaderValue::from_str(trace.as_str())) {
+        headers.insert("traceparent", value);
+    }
+    headers
+}
+
+fn count(verb: &'static str, participant: &ParticipantName, answer: &Answer) {
+    let answer = match answer {
+        Answer::Vote { vote, .. } => vote_label(vote),
+        Answer::End { end, .. } => end_label(end),
+        Answer::Unanswered { .. } => "unknown",
+    };
+    let participant = participant.as_str().to_owned();
+    metrics::counter!(
+        "accordant_calls_total", "participant" => participant, "verb" => verb, "answer" => answer,
+    )
+    .increment(1);
+}
+
+fn vote_label(vote: &accordant_protocol::wire::contract::Vote) -> &'static str {
+    use accordant_protocol::wire::contract::Vote;
+    match vote {
+        Vote::Yes { .. } => "yes",
+        Vote::ReadOnly { .. } => "read_only",
+        Vote::Committed { .. } => "committed",
+        Vote::No { .. } => "no",
+        Vote::InProgress => "in_progress",
+        Vote::RetryLater { .. } => "retry_later",
+        _ => "unknown",
+    }
+}
+
+fn end_label(end: &accordant_protocol::wire::contract::BranchEnd) -> &'static str {
+    use accordant_protocol::wire::contract::BranchEnd;
+    match end {
+        BranchEnd::Committed { .. } => "committed",
+        BranchEnd::Aborted => "aborted",
+        BranchEnd::InProgress => "in_progress",
+        BranchEnd::RetryLater { .. } => "retry_later",
+        _ => "unknown",
+    }
+}

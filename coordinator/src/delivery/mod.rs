@@ -1,0 +1,14 @@
+//! Calls to participants. Decides nothing: it carries a call out and says what it came to, and
+//! that is *unknown* unless the participant said it in so many words.
+//!
+//! `prepare` is one HTTP call per branch. Orders of phase two wait in a lane per participant, and
+//! a call takes along all that wait, so that under load many branches share one.
+
+mod lane;
+mod registry;
+mod reply;
+mod transport;
+
+pub use lane::{Answered, Delivery, DeliveryConfig};
+pub use registry::{AddressError, Registry};
+pub use transport::{HttpTransport, Request, Transport, TransportError};

@@ -1,0 +1,317 @@
+//! The whole of it: shards, the owner of the partitions, retention; started and stopped together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use accordant_protocol::effect::{Reply, RequestId};
+use accordant_protocol::id::{Gtid, PartitionId};
+use accordant_protocol::node::{Config, Event, Node};
+use accordant_protocol::wire::problem::ProblemCode;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::settings::Settings;
+use super::shard::{Ask, InDoubt, Shard, ShardHandle, queues};
+use crate::cluster::{Owned, Owner, Quarantine};
+use crate::delivery::{Delivery, Registry};
+use crate::journal::group_commit::{self, Journal, ShardIndex, Writer};
+use crate::journal::store::{Lease, OwnerId, OwnerIdError, Store};
+
+/// Why a coordinator did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The owner's name is not of its form.
+    #[error("the owner's name cannot be used")]
+    Owner(#[from] OwnerIdError),
+    /// A participant's address takes no path behind it.
+    #[error("a participant's address cannot be used")]
+    Address(#[from] http::uri::InvalidUri),
+}
+
+/// Why a question was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The shard has too much to do; nothing was begun.
+    #[error("the shard's queue is full")]
+    Overloaded,
+    /// The coordinator has stopped; whether the question had an effect is not known.
+    #[error("the coordinator has stopped")]
+    Stopped,
+    /// No answer in time; the question may still have its effect.
+    #[error("no answer in time")]
+    Late,
+}
+
+/// A running coordinator.
+///
+/// Dropping it stops its tasks at once, as a crash would: nothing is lost, and what is open is
+/// finished by the next owner. [`Coordinator::shutdown`] waits for what is open first.
+pub struct Coordinator {
+    shards: Vec<ShardHandle>,
+    journal: Journal,
+    settings: Settings,
+    owned: watch::Receiver<Owned>,
+    quarantine: Quarantine,
+    draining: watch::Sender<bool>,
+    stop_shards: CancellationToken,
+    stop_owner: CancellationToken,
+    tasks: TaskTracker,
+    owner_tasks: TaskTracker,
+    writer: tokio::sync::Mutex<Option<Writer>>,
+}
+
+impl Coordinator {
+    /// Starts to own the journal's partitions and to serve them. Returns at once; see
+    /// [`Coordinator::is_ready`].
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(store: Arc<dyn Store>, settings: Settings) -> Result<Self, StartError> {
+        let lease = Lease { owner: OwnerId::new(&settings.owner)?, ms: settings.lease_ms };
+        let description = store.description().clone();
+        let shard_count = settings
+            .shards
+            .clamp(1, usize::from(description.partitions));
+        let (stop_shards, stop_owner) = (CancellationToken::new(), CancellationToken::new());
+        let (nowhere, _) = mpsc::channel(1);
+        let delivery = Delivery::start(
+            &settings.registry,
+            &settings.transport,
+            settings.delivery,
+            nowhere,
+            &stop_shards,
+        )?;
+        let (journal, completions, writer) = group_commit::start(store, shard_count);
+        let (reloads, reloads_end) = mpsc::channel(usize::from(description.partitions));
+        let config = Config {
+            cluster: description.cluster,
+            incarnation: description.incarnation,
+            open_max: settings.open_max.div_ceil(shard_count),
+            participant_open_max: settings.participant_open_max.div_ceil(shard_count),
+        };
+        let tasks = TaskTracker::new();
+        let mut shards = Vec::new();
+        for (index, completions) in completions.into_iter().enumerate() {
+            let (handle, answers, inbox) = queues(completions);
+            let delivery = delivery.answering_to(answers);
+            let (node, journal) = (Node::new(config.clone()), journal.clone());
+            let index = ShardIndex(index);
+            let shard = Shard::new(index, node, journal, delivery, reloads.clone());
+            tasks.spawn(shard.run(inbox, stop_shards.clone()));
+            shards.push(handle);
+        }
+        let owner_tasks = TaskTracker::new();
+        let controls = shards.iter().map(|shard| shard.controls.clone()).collect();
+        let (owner, owned, quarantine) =
+            Owner::new(journal.clone(), lease, controls, settings.retention);
+        owner_tasks.spawn(owner.run(reloads_end, stop_owner.clone()));
+        Ok(Self {
+            shards,
+            journal,
+            settings,
+            owned,
+            quarantine,
+            draining: watch::Sender::new(false),
+            stop_shards,
+            stop_owner,
+            tasks,
+            owner_tasks,
+            writer: tokio::sync::Mutex::new(Some(writer)),
+        })
+    }
+
+    /// The journal, for reading and for its health.
+    #[must_use]
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The registered participants.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.settings.registry
+    }
+
+    /// How it runs.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Transactions that cannot be acted upon, since their stored history is not legal.
+    #[must_use]
+    pub const fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
+    }
+
+    /// Which partitions are owned, and which of them are loaded.
+    #[must_use]
+    pub fn owned(&self) -> Owned {
+        self.owned.borrow().clone()
+    }
+
+    /// Whether every partition is owned and loaded, the journal takes writes, and no shutdown has
+    /// begun. If not: why.
+    ///
+    /// # Errors
+    /// What is missing, for people.
+    pub fn is_ready(&self) -> Result<(), String> {
+        if *self.draining.borrow() {
+            return Err("shutting down".to_owned());
+        }
+        match &*self.journal.health().borrow() {
+            group_commit::Health::Ready => {}
+            group_commit::Health::NotReady { reason } | group_commit::Health::Fatal { reason } => {
+                return Err(format!("the journal is not available: {reason}"));
+            }
+        }
+        let partitions = usize::from(self.journal.store().description().partitions);
+        self.owned.borrow().lacking(partitions).map_or(Ok(()), Err)
+    }
+
+    /// Waits until [`Coordinator::is_ready`] has once had nothing to say against the partitions.
+    pub async fn owned_all(&self) {
+        let partitions = usize::from(self.journal.store().description().partitions);
+        let mut owned = self.owned.clone();
+        let _stopped = owned
+            .wait_for(|owned| owned.lacking(partitions).is_none())
+            .await;
+    }
+
+    /// Asks the shard of a partition.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the question back.
+    ///
+    /// # Errors
+    /// [`AskError`]. Only with [`AskError::Overloaded`] is it certain that nothing happened.
+    pub async fn ask<F>(
+        &self,
+        partition: PartitionId,
+        within: Duration,
+        make: F,
+    ) -> Result<Reply, AskError>
+    where
+        F: FnOnce(RequestId) -> Event + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask::Request(Box::new(make), reply);
+        self.shard(partition)
+            .asks
+            .try_send(ask)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => AskError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => AskError::Stopped,
+            })?;
+        match tokio::time::timeout(within, answer).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_stopped)) => Err(AskError::Stopped),
+            Err(_elapsed) => Err(AskError::Late),
+        }
+    }
+
+    /// The transactions with branches in doubt, oldest first, at most `limit`.
+    pub async fn in_doubt(&self, limit: usize) -> InDoubt {
+        let mut all = InDoubt::default();
+        for shard in &self.shards {
+            let (reply, answer) = oneshot::channel();
+            if shard.asks.send(Ask::InDoubt(limit, reply)).await.is_err() {
+                continue;
+            }
+            let Ok(part) = answer.await else { continue };
+            all.count += part.count;
+            all.open += part.open;
+            all.oldest.extend(part.oldest);
+        }
+        all.oldest.sort_by_key(|status| status.begun_at);
+        all.oldest.truncate(limit);
+        all
+    }
+
+    /// The code for a new transaction that cannot be taken now, if any.
+    #[must_use]
+    pub fn refuses(&self) -> Option<ProblemCode> {
+        if *self.draining.borrow() {
+            return Some(ProblemCode::Draining);
+        }
+        match &*self.journal.health().borrow() {
+            group_commit::Health::Ready => {}
+            group_commit::Health::NotReady { .. } | group_commit::Health::Fatal { .. } => {
+                return Some(ProblemCode::Unavailable);
+            }
+        }
+        (!self.journal.admits()).then_some(ProblemCode::Overloaded)
+    }
+
+    /// Takes no new transaction, waits for the open ones, gives the partitions back, and stops.
+    /// What is still open after the time for it is finished by the next owner.
+    pub async fn shutdown(&self) {
+        self.draining.send_replace(true);
+        for shard in &self.shards {
+            let _stopped = shard.controls.send(Event::Draining).await;
+        }
+        let drained = async {
+            while self.in_doubt(0).await.open > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(self.settings.drain_max, drained)
+            .await
+            .is_err()
+        {
+            let open = self.in_doubt(0).await.open;
+            warn!(
+                open,
+                "stopping with open transactions: the next owner finishes them"
+            );
+        }
+        self.stop_shards.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Some(writer) = self.writer.lock().await.take() {
+            writer.shutdown(Duration::from_secs(5)).await;
+        }
+        self.stop_owner.cancel();
+        self.owner_tasks.close();
+        self.owner_tasks.wait().await;
+        info!("stopped");
+    }
+
+    /// The shard of a partition.
+    fn shard(&self, partition: PartitionId) -> &ShardHandle {
+        let index = usize::from(partition.0) % self.shards.len().max(1);
+        // There is at least one, and the index is below their number.
+        #[expect(clippy::indexing_slicing, reason = "a remainder is below its divisor")]
+        &self.shards[index]
+    }
+
+    /// The shard of a transaction's partition, to ask about it.
+    ///
+    /// # Errors
+    /// As [`Coordinator::ask`].
+    pub async fn ask_about<F>(
+        &self,
+        gtid: Gtid,
+        within: Duration,
+        make: F,
+    ) -> Result<Reply, AskError>
+    where
+        F: FnOnce(RequestId) -> Event + Send + 'static,
+    {
+        self.ask(gtid.partition(), within, make).await
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.stop_shards.cancel();
+        self.stop_owner.cancel();
+    }
+}

@@ -1,0 +1,13 @@
+//! Runs the pure core: shards, each with a node of its own, their queues, and what they share.
+//!
+//! A shard decides nothing. It feeds events to its node, carries the effects out, and holds those
+//! back whose record is not durable yet.
+
+mod coordinator;
+mod gates;
+mod settings;
+mod shard;
+
+pub use coordinator::{AskError, Coordinator, StartError};
+pub use settings::Settings;
+pub use shard::{InDoubt, ShardHandle};

@@ -1,0 +1,371 @@
+//! One shard: a node, its queues, and the carrying out of its effects.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use accordant_protocol::effect::{
+    After, Appended, Effect, Entry, Reply, RequestId, Token, Urgency,
+};
+use accordant_protocol::id::{Gtid, PartitionId};
+use accordant_protocol::node::{Event, Node};
+use accordant_protocol::record::Record;
+use accordant_protocol::wire::api::TransactionStatus;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::gates::Gates;
+use crate::delivery::{Answered, Delivery};
+use crate::journal::group_commit::{
+    Append, AppendRefused, Completion, Completions, Journal, ShardIndex,
+};
+use crate::telemetry::observe;
+use crate::{clock, crash};
+
+/// Requests that may wait for a shard to take them up; past it they are refused.
+const REQUESTS_WAITING_MAX: usize = 4 * 1024;
+/// Answers that may wait; past it the calls' tasks wait, which are bounded themselves.
+const ANSWERS_WAITING_MAX: usize = 4 * 1024;
+/// Orders of the owner of the partitions that may wait; past it the owner waits.
+const CONTROLS_WAITING_MAX: usize = 64;
+/// Events that are taken up before the journal gets what they appended: a longer turn makes
+/// larger flushes, and a later first one.
+const TURN_EVENTS_MAX: usize = 256;
+/// How often gauges are brought up to date.
+const GAUGES_EVERY: Duration = Duration::from_secs(2);
+
+/// What a shard is asked.
+pub(super) enum Ask {
+    /// An event that names a request, with where its reply goes.
+    Request(
+        Box<dyn FnOnce(RequestId) -> Event + Send>,
+        oneshot::Sender<Reply>,
+    ),
+    /// The transactions with branches in doubt, oldest first.
+    InDoubt(usize, oneshot::Sender<InDoubt>),
+}
+
+/// Transactions with branches in doubt.
+#[derive(Debug, Default)]
+pub struct InDoubt {
+    /// How many there are.
+    pub count: usize,
+    /// The oldest of them.
+    pub oldest: Vec<TransactionStatus>,
+    /// How many transactions are open in all.
+    pub open: usize,
+}
+
+/// Gives a shard work. Cheap to clone.
+#[derive(Clone)]
+pub struct ShardHandle {
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) controls: mpsc::Sender<Event>,
+}
+
+/// The ends of a shard's queues.
+pub(super) struct Inbox {
+    asks: mpsc::Receiver<Ask>,
+    controls: mpsc::Receiver<Event>,
+    answers: mpsc::Receiver<Answered>,
+    completions: Completions,
+}
+
+/// Makes the queues of a shard.
+pub(super) fn queues(completions: Completions) -> (ShardHandle, mpsc::Sender<Answered>, Inbox) {
+    let (asks, asks_end) = mpsc::channel(REQUESTS_WAITING_MAX);
+    let (controls, controls_end) = mpsc::channel(CONTROLS_WAITING_MAX);
+    let (answers, answers_end) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let inbox = Inbox {
+        asks: asks_end,
+        controls: controls_end,
+        answers: answers_end,
+        completions,
+    };
+    (ShardHandle { asks, controls }, answers, inbox)
+}
+
+/// One shard.
+pub(super) struct Shard {
+    pub(super) index: ShardIndex,
+    pub(super) node: Node,
+    pub(super) journal: Journal,
+    pub(super) delivery: Delivery,
+    pub(super) reloads: mpsc::Sender<PartitionId>,
+    pub(super) gates: Gates,
+    pub(super) requests: BTreeMap<RequestId, oneshot::Sender<Reply>>,
+    pub(super) request: u64,
+    /// Appends of this turn, and those that the journal had no room for.
+    pub(super) appends: Vec<Append>,
+    /// What this turn has caused by itself.
+    pub(super) caused: VecDeque<Event>,
+    pub(super) points: BTreeMap<Token, Point>,
+}
+
+impl Shard {
+    pub(super) fn new(
+        index: ShardIndex,
+        node: Node,
+        journal: Journal,
+        delivery: Delivery,
+        reloads: mpsc::Sender<PartitionId>,
+    ) -> Self {
+        Self {
+            index,
+            node,
+            journal,
+            delivery,
+            reloads,
+            gates: Gates::default(),
+            requests: BTreeMap::new(),
+            request: 0,
+            appends: Vec::new(),
+            caused: VecDeque::new(),
+            points: BTreeMap::new(),
+        }
+    }
+
+    /// Works until it is stopped. What is unfinished then, the next owner finishes.
+    pub(super) async fn run(mut self, mut inbox: Inbox, stop: CancellationToken) {
+        let mut gauges = tokio::time::interval(GAUGES_EVERY);
+        gauges.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let pause = self.pause();
+            // While the journal has no room, nothing new is begun; what is under way goes on.
+            let room = self.appends.is_empty();
+            tokio::select! {
+                biased;
+                Some(batch) = inbox.completions.next() => self.completed(batch),
+                Some(event) = inbox.controls.recv() => self.take(event),
+                Some(answered) = inbox.answers.recv(), if room => self.take(event_of(answered)),
+                Some(ask) = inbox.asks.recv(), if room => self.ask(ask),
+                () = tokio::time::sleep(pause) => self.take(Event::Timer),
+                _ = gauges.tick() => observe::gauges(self.index, &self.node),
+                () = stop.cancelled() => return,
+            }
+            self.drain(&mut inbox);
+            self.hand_over();
+        }
+    }
+
+    /// Takes up what is there without waiting.
+    fn drain(&mut self, inbox: &mut Inbox) {
+        for _ in 0..TURN_EVENTS_MAX {
+            if let Some(batch) = inbox.completions.try_next() {
+                self.completed(batch);
+            } else if let Ok(answered) = inbox.answers.try_recv() {
+                self.take(event_of(answered));
+            } else if let Ok(ask) = inbox.asks.try_recv() {
+                self.ask(ask);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let idle = Duration::from_secs(60);
+        let left = self
+            .node
+            .next_timer()
+            .map(|at| at.millis_since(clock::now()));
+        // One more millisecond: a timer that fires a moment early would fire in vain.
+        left.map_or(idle, |ms| {
+            Duration::from_millis(ms.saturating_add(1)).min(idle)
+        })
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Request(make, reply) => {
+                let request = RequestId(self.request);
+                self.request += 1;
+                self.requests.insert(request, reply);
+                self.take(make(request));
+            }
+            Ask::InDoubt(limit, reply) => {
+                // Whoever asked may be gone.
+                let _gone = reply.send(in_doubt(&self.node, limit));
+            }
+        }
+    }
+
+    fn completed(&mut self, batch: Vec<Completion>) {
+        for Completion { token, outcome } in batch {
+            // The node first: what waited may act only on a node that knows.
+            self.take(Event::Flushed { token, outcome });
+            let waited = self.gates.take(token);
+            if outcome == Appended::Durable {
+                self.durable(token);
+                waited.into_iter().for_each(|effect| self.perform(effect));
+                self.take_caused();
+            }
+        }
+    }
+
+    /// A test may kill the process here: the record is durable, and nobody has heard of it.
+    fn durable(&mut self, token: Token) {
+        match self.points.remove(&token) {
+            Some(Point::Begun) => crash::reach("coordinator.begun.durable"),
+            Some(Point::Decision) => crash::reach("coordinator.decision.durable"),
+            Some(Point::Closed) => crash::reach("coordinator.closed.durable"),
+            None => {}
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        let effects = self.node.step(clock::now(), event);
+        self.carry_out(effects);
+        self.take_caused();
+    }
+
+    fn take_caused(&mut self) {
+        while let Some(event) = self.caused.pop_front() {
+            let effects = self.node.step(clock::now(), event);
+            self.carry_out(effects);
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Append { token, entry, urgency } => self.append(token, entry, urgency),
+                Effect::Send { after: After::Durable(token), .. }
+                | Effect::Reply { after: After::Durable(token), .. } => {
+                    self.gates.hold(token, effect);
+                }
+                Effect::Send { after: After::Now, .. }
+                | Effect::Reply { after: After::Now, .. }
+                | Effect::Reload { .. } => self.perform(effect),
+            }
+        }
+    }
+
+    /// Does what nothing stands in the way of any more.
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { call, .. } => {
+                if let Err(answered) = self.delivery.send(call) {
+                    self.caused.push_back(event_of(*answered));
+                }
+            }
+            Effect::Reply { request, reply, .. } => self.reply(request, reply),
+            Effect::Reload { partition } => self.reload(partition),
+            Effect::Append { token, entry, urgency } => self.append(token, entry, urgency),
+        }
+    }
+
+    fn append(&mut self, token: Token, entry: Entry, urgency: Urgency) {
+        let gtid = entry.gtid;
+        match &entry.record {
+            Record::Begun(begun) => {
+                debug!(%gtid, epoch = entry.epoch.0, branches = begun.plan.branches().count(), "begun");
+            }
+            Record::Committed(_) => debug!(%gtid, epoch = entry.epoch.0, "decided commit"),
+            Record::Aborted(aborted) => {
+                debug!(%gtid, epoch = entry.epoch.0, reason = ?aborted.reason, "decided abort");
+            }
+            Record::Closed(closed) if !closed.heuristics.is_empty() => {
+                error!(%gtid, epoch = entry.epoch.0, branches = ?closed.heuristics,
+                    "branches ended against the decision: an operator must look");
+            }
+            Record::Closed(_) => debug!(%gtid, epoch = entry.epoch.0, "closed"),
+            _ => {}
+        }
+        observe::append(&entry);
+        self.appends.push(Append { token, entry, urgency });
+    }
+
+    fn reply(&mut self, request: RequestId, reply: Reply) {
+        if let Some(waiting) = self.requests.remove(&request) {
+            crash::reach("coordinator.reply.sending");
+            // Whoever asked may be gone; it asks again.
+            let _gone = waiting.send(reply);
+        }
+    }
+
+    fn reload(&self, partition: PartitionId) {
+        warn!(%partition, "the outcome of a flush is unknown: loading the partition again");
+        // There is room for every partition, and one is lost only once before it is acquired.
+        if let Err(error) = self.reloads.try_send(partition) {
+            error!(%partition, %error, "the partition is not loaded again before the next start");
+        }
+    }
+
+    /// Gives the journal what this turn has appended.
+    fn hand_over(&mut self) {
+        if self.appends.is_empty() {
+            return;
+        }
+        for append in &self.appends {
+            crash_point(&append.entry.record);
+            if crash::COMPILED_IN {
+                self.points
+                    .insert(append.token, Point::of(&append.entry.record));
+            }
+        }
+        match self
+            .journal
+            .append(self.index, std::mem::take(&mut self.appends))
+        {
+            Ok(()) => {}
+            Err(AppendRefused::Overloaded(appends)) => self.appends = appends,
+            Err(AppendRefused::Closed(appends)) => {
+                // Nothing of it is durable, but what was handed over before may be.
+                info!(appends = appends.len(), "the journal is closed");
+                for append in appends {
+                    let (token, outcome) = (append.token, Appended::Unknown);
+                    self.take(Event::Flushed { token, outcome });
+                    self.gates.take(token);
+                }
+            }
+        }
+    }
+}
+
+/// Which crash point the durability of a record is. Only builds with crash points note it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Point {
+    Begun,
+    Decision,
+    Closed,
+}
+
+impl Point {
+    const fn of(record: &Record) -> Self {
+        match record {
+            Record::Begun(_) => Self::Begun,
+            Record::Closed(_) => Self::Closed,
+            _ => Self::Decision,
+        }
+    }
+}
+
+fn crash_point(record: &Record) {
+    match record {
+        Record::Begun(_) => crash::reach("coordinator.begun.appended"),
+        Record::Committed(_) | Record::Aborted(_) => crash::reach("coordinator.decision.appended"),
+        _ => {}
+    }
+}
+
+fn event_of(answered: Answered) -> Event {
+    let Answered { gtid, epoch, branch, attempt, answer } = answered;
+    Event::Answered { gtid, epoch, branch, attempt, answer }
+}
+
+fn in_doubt(node: &Node, limit: usize) -> InDoubt {
+    let mut found: Vec<(Gtid, TransactionStatus)> = node
+        .transactions()
+        .filter(|transaction| transaction.is_in_doubt())
+        .map(|transaction| (transaction.gtid(), transaction.status(false)))
+        .collect();
+    found.sort_by_key(|(gtid, _)| gtid.minted());
+    let count = found.len();
+    let oldest = found
+        .into_iter()
+        .take(limit)
+        .map(|(_, status)| status)
+        .collect();
+    InDoubt { count, oldest, open: node.open() }
+}

@@ -1,0 +1,87 @@
+//! Metrics of the core. Labels are bounded: never an id, never a text from outside, but for the
+//! names of registered participants.
+
+use std::collections::BTreeMap;
+
+use accordant_protocol::effect::Entry;
+use accordant_protocol::id::ParticipantName;
+use accordant_protocol::node::Node;
+use accordant_protocol::record::Record;
+use accordant_protocol::time::Timestamp;
+use accordant_protocol::wire::api::AbortReason;
+use metrics::{counter, gauge, histogram};
+
+use crate::clock;
+use crate::journal::group_commit::ShardIndex;
+
+/// Counts a record that goes into the journal.
+pub fn append(entry: &Entry) {
+    match &entry.record {
+        Record::Begun(_) => counter!("accordant_transactions_begun_total").increment(1),
+        Record::Committed(_) => count_outcome("committed", "agreed"),
+        Record::Aborted(aborted) => count_outcome("aborted", reason(&aborted.reason)),
+        Record::Closed(closed) => {
+            let seconds = seconds_since(entry.gtid.minted());
+            histogram!("accordant_transaction_duration_seconds").record(seconds);
+            if !closed.heuristics.is_empty() {
+                counter!("accordant_heuristic_total").increment(1);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn count_outcome(outcome: &'static str, reason: &'static str) {
+    counter!("accordant_transactions_total", "outcome" => outcome, "reason" => reason).increment(1);
+}
+
+const fn reason(reason: &AbortReason) -> &'static str {
+    match reason {
+        AbortReason::Refused { .. } => "refused",
+        AbortReason::DeadlinePassed { .. } => "deadline",
+        AbortReason::Recovered => "recovered",
+        AbortReason::Presumed => "presumed",
+        AbortReason::Sealed => "sealed",
+        _ => "other",
+    }
+}
+
+/// Brings the gauges of a shard up to date.
+pub fn gauges(shard: ShardIndex, node: &Node) {
+    let shard = shard.0.to_string();
+    gauge!("accordant_open_transactions", "shard" => shard.clone()).set(as_float(node.open()));
+    let mut in_doubt: BTreeMap<&ParticipantName, (usize, Timestamp)> = BTreeMap::new();
+    for transaction in node
+        .transactions()
+        .filter(|transaction| transaction.is_in_doubt())
+    {
+        let minted = transaction.gtid().minted();
+        for branch in transaction.begun().plan.branches() {
+            let entry = in_doubt.entry(&branch.participant).or_insert((0, minted));
+            entry.0 += 1;
+            entry.1 = entry.1.min(minted);
+        }
+    }
+    for name in node.participants() {
+        let (count, oldest) = in_doubt.get(name).copied().unwrap_or((0, clock::now()));
+        let labels = [
+            ("participant", name.as_str().to_owned()),
+            ("shard", shard.clone()),
+        ];
+        gauge!("accordant_in_doubt", &labels).set(as_float(count));
+        gauge!("accordant_in_doubt_oldest_seconds", &labels).set(seconds_since(oldest));
+    }
+    for (name, _) in node.halted() {
+        let name = name.as_str().to_owned();
+        gauge!("accordant_participant_halted", "participant" => name).set(1.0);
+    }
+}
+
+fn seconds_since(time: Timestamp) -> f64 {
+    let ms = clock::now().millis_since(time);
+    std::time::Duration::from_millis(ms).as_secs_f64()
+}
+
+fn as_float(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
