@@ -18,6 +18,8 @@
 mod machine;
 mod progress;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use machine::{Answer, Gate, Group, Input, Order, Refused};
 pub use progress::{Ended, Progress, Stage};
