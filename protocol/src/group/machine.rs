@@ -18,6 +18,8 @@ use super::table::{InputKind, Phase, Rule, rule};
 pub struct Group {
     phase: Phase,
     branches: Vec<Progress>,
+    /// The plan is one branch alone, which commits by itself.
+    delegated: bool,
     reason: Option<AbortReason>,
     /// Spreads the pauses before repeats.
     seed: u64,
@@ -127,7 +129,8 @@ impl Group {
     /// A group whose `Begun` is on its way into the journal.
     #[must_use]
     pub fn begin(plan: &Plan, seed: u64) -> Self {
-        let phase = if plan.is_delegated() {
+        let delegated = plan.is_delegated();
+        let phase = if delegated {
             Phase::Handing
         } else {
             Phase::Beginning
@@ -136,7 +139,7 @@ impl Group {
         let branches = branches
             .map(|it| Progress::new(it.index, it.name.clone()))
             .collect();
-        Self { phase, branches, reason: None, seed }
+        Self { phase, branches, delegated, reason: None, seed }
     }
 
     /// A group that was found in the journal, and what is to be done for it first.
@@ -288,7 +291,7 @@ impl Group {
         orders: &mut Vec<Order>,
     ) -> Result<(), Refused> {
         let seed = self.seed;
-        let delegated = matches!(self.phase, Phase::Delegated);
+        let delegated = self.delegated;
         let Some(branch) = self.branch_mut(index) else {
             return Ok(());
         };
@@ -466,14 +469,14 @@ impl Group {
     }
 
     fn tell_commit(&mut self, after: Gate, orders: &mut Vec<Order>) {
+        let ended = if self.delegated {
+            Ended::Committed
+        } else {
+            Ended::ReadOnly
+        };
         for branch in &mut self.branches {
             if matches!(branch.vote, Some(VoteRecord { ended: true, .. })) {
-                let lone = matches!(self.phase, Phase::RecordingCommit);
-                branch.end(if lone {
-                    Ended::Committed
-                } else {
-                    Ended::ReadOnly
-                });
+                branch.end(ended);
                 continue;
             }
             branch.begin(Stage::Told(FinishVerb::Commit));
@@ -491,7 +494,7 @@ impl Group {
     }
 
     fn repeat(&mut self, index: BranchIndex, orders: &mut Vec<Order>) {
-        let one_phase = matches!(self.phase, Phase::Delegated);
+        let one_phase = self.delegated;
         let Some(branch) = self.branch_mut(index) else {
             return;
         };

@@ -1,9 +1,10 @@
 use super::fixture::{
     A, NOW, aborted, commit_alone, end, ended, in_phase, lost, no, ok, read_only, record_abort,
-    record_closed, record_commit, refused_by_a, say, vote,
+    record_closed, record_commit, refused_by_a, resume, say, vote,
 };
 use crate::group::{Ended, Input, Phase, Stage};
 use crate::record::{Fate, VoteRecord};
+use crate::recovery::Resumption;
 use crate::wire::api::{AbortReason, BranchState};
 use crate::wire::contract::{BranchEnd, Vote};
 
@@ -81,4 +82,11 @@ fn a_reply_to_the_commit_that_was_recalled_comes_too_late() {
     let input = Input::Answer { branch: A, attempt: crate::id::Attempt(1), answer: late };
     assert_eq!(group.step(NOW, input), Ok(Vec::new()));
     assert_eq!(group, before, "the answer to the recall will say it again");
+}
+
+#[test]
+fn a_lone_branch_found_committed_in_the_journal_is_shown_as_committed() {
+    let (group, orders) = resume(1, Resumption::Commit(vec![ended(A)]));
+    assert_eq!(orders, [record_closed(vec![], vec![])]);
+    assert_eq!(group.branches()[0].state(), BranchState::Committed);
 }
