@@ -1,5 +1,6 @@
 //! The Accordant coordinator, embeddable.
 
+pub mod api;
 pub mod clock;
 pub mod cluster;
 pub mod crash;

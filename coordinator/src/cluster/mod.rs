@@ -8,5 +8,6 @@ mod loader;
 mod owner;
 mod quarantine;
 
+pub(crate) use loader::history;
 pub use owner::{Owned, Owner};
 pub use quarantine::{Quarantine, Quarantined};

@@ -1,11 +1,13 @@
 //! The whole of it: shards, the owner of the partitions, retention; started and stopped together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use accordant_protocol::effect::{Reply, RequestId};
-use accordant_protocol::id::{Gtid, PartitionId};
+use accordant_protocol::id::{Gtid, ParticipantName, PartitionId};
 use accordant_protocol::node::{Config, Event, Node};
+use accordant_protocol::wire::contract::Kinship;
 use accordant_protocol::wire::problem::ProblemCode;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -232,6 +234,19 @@ impl Coordinator {
         }
         all.oldest.sort_by_key(|status| status.begun_at);
         all.oldest.truncate(limit);
+        all
+    }
+
+    /// The participants that answered from another or an older database than before. No new
+    /// transaction is taken for them until this coordinator is started anew.
+    pub async fn halted(&self) -> BTreeMap<ParticipantName, Kinship> {
+        let mut all = BTreeMap::new();
+        for shard in &self.shards {
+            let (reply, answer) = oneshot::channel();
+            if shard.asks.send(Ask::Halted(reply)).await.is_ok() {
+                all.extend(answer.await.unwrap_or_default());
+            }
+        }
         all
     }
 

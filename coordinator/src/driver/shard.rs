@@ -6,10 +6,11 @@ use std::time::Duration;
 use accordant_protocol::effect::{
     After, Appended, Effect, Entry, Reply, RequestId, Token, Urgency,
 };
-use accordant_protocol::id::{Gtid, PartitionId};
+use accordant_protocol::id::{Gtid, ParticipantName, PartitionId};
 use accordant_protocol::node::{Event, Node};
 use accordant_protocol::record::Record;
 use accordant_protocol::wire::api::TransactionStatus;
+use accordant_protocol::wire::contract::Kinship;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -43,6 +44,8 @@ pub(super) enum Ask {
     ),
     /// The transactions with branches in doubt, oldest first.
     InDoubt(usize, oneshot::Sender<InDoubt>),
+    /// The participants that answered from another or an older database.
+    Halted(oneshot::Sender<Vec<(ParticipantName, Kinship)>>),
 }
 
 /// Transactions with branches in doubt.
@@ -186,6 +189,10 @@ impl Shard {
             Ask::InDoubt(limit, reply) => {
                 // Whoever asked may be gone.
                 let _gone = reply.send(in_doubt(&self.node, limit));
+            }
+            Ask::Halted(reply) => {
+                let halted = self.node.halted().map(|(name, how)| (name.clone(), how));
+                let _gone = reply.send(halted.collect());
             }
         }
     }
@@ -336,7 +343,7 @@ impl Point {
         match record {
             Record::Begun(_) => Self::Begun,
             Record::Closed(_) => Self::Closed,
-            _ => Self::Decision,
+            Record::Committed(_) | Record::Aborted(_) | _ => Self::Decision,
         }
     }
 }
@@ -345,7 +352,7 @@ fn crash_point(record: &Record) {
     match record {
         Record::Begun(_) => crash::reach("coordinator.begun.appended"),
         Record::Committed(_) | Record::Aborted(_) => crash::reach("coordinator.decision.appended"),
-        _ => {}
+        Record::Closed(_) | _ => {}
     }
 }
 

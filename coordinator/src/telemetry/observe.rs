@@ -63,7 +63,10 @@ pub fn gauges(shard: ShardIndex, node: &Node) {
         }
     }
     for name in node.participants() {
-        let (count, oldest) = in_doubt.get(name).copied().unwrap_or((0, clock::now()));
+        let (count, oldest) = in_doubt
+            .get(name)
+            .copied()
+            .unwrap_or_else(|| (0, clock::now()));
         let labels = [
             ("participant", name.as_str().to_owned()),
             ("shard", shard.clone()),
