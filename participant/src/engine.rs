@@ -1,0 +1,83 @@
+//! What the parts of a participant share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use accordant_protocol::id::{OperationName, ParticipantName};
+use accordant_protocol::wire::contract::Identity;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::branch::States;
+use crate::handler::Operation;
+use crate::inquiry::Inquirer;
+use crate::pool::{LeaseError, Pool, Server};
+use crate::retention::Watermarks;
+
+/// One participant at work.
+pub(crate) struct Engine {
+    pub name: ParticipantName,
+    pub operations: BTreeMap<OperationName, Box<dyn Operation>>,
+    pub states: Arc<States>,
+    /// For handlers.
+    pub work: Arc<Pool>,
+    /// For phase two, seals and looks: never behind a handler that waits for a lock.
+    pub control: Arc<Pool>,
+    pub watermarks: Watermarks,
+    pub inquirer: Option<Inquirer>,
+    pub settings: Settings,
+    /// Branches at work. They go on when a caller hangs up.
+    pub tasks: TaskTracker,
+    /// Cancelled when the participant shuts down.
+    pub closing: CancellationToken,
+}
+
+/// What the service chose.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub lock_timeout: Duration,
+    pub sweep_every: Duration,
+    pub sweep_grace: Duration,
+    pub retention_every: Duration,
+    pub retention_grace: Duration,
+    pub insecure: bool,
+}
+
+/// No answer can be given: the caller is told that nothing is known.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    /// No connection to the database.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The database did not answer, or not in a way to rely on.
+    #[error("the database gave no answer")]
+    Database(#[from] sqlx::Error),
+    /// It did not answer in time.
+    #[error("the database did not answer in time")]
+    Timeout,
+    /// It is a standby now.
+    #[error("the server is in recovery; a participant needs the primary")]
+    Standby,
+    /// What it holds is not what our statements leave there.
+    #[error("{0}")]
+    Corrupt(&'static str),
+    /// The transaction is at or below the retention floor: rows of its like may be deleted.
+    #[error("the transaction is older than what this participant keeps")]
+    Expired,
+    /// The work was lost in this process.
+    #[error("the branch's task has ended without an answer")]
+    Task,
+}
+
+impl Engine {
+    /// The identity to answer with. The count is the one that the database holds now: with
+    /// several replicas, each would otherwise answer with a count of its own.
+    pub(crate) fn identity(server: &Server, starts: i64) -> Identity {
+        Identity {
+            system: server.system.clone(),
+            timeline: server.timeline,
+            starts: u64::try_from(starts).unwrap_or(0),
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! `finish`: end branches by the decision.
+//!
+//! Every answer is a fact in the database. That a branch is not prepared proves nothing: its marker
+//! or its seal is read, or a seal is set, and the answer is what is there then.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use accordant_protocol::branch::{Act, Holding, Verb, act};
+use accordant_protocol::id::Gid;
+use accordant_protocol::json::Json;
+use accordant_protocol::wire::contract::{
+    BranchEnd, FinishAnswer, FinishOrder, FinishReply, FinishVerb, Identity,
+};
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use sqlx::Row as _;
+use tokio::time::sleep;
+use tracing::{error, warn};
+
+use crate::crash::crash_point;
+use crate::engine::{Engine, Unanswered};
+use crate::inbox::{self, Sealed};
+use crate::limits::{FINISH_PARALLEL, LOOK_PAUSE, LOOKS_MAX, STATEMENT_MAX};
+use crate::look::{self, bounded, read_json};
+use crate::pool::{Lease, LeaseError};
+use crate::prepared::{self, Finished};
+use crate::statement::{self, Session};
+
+/// How a branch is to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    pub gid: Gid,
+    pub verb: FinishVerb,
+    pub want_result: bool,
+}
+
+/// What was seen of a branch in a look at many.
+#[derive(Clone, Debug, Default)]
+struct Glimpse {
+    /// `None` asks for a closer look.
+    holding: Option<Holding>,
+    result: Option<Json>,
+}
+
+/// The look at many.
+struct Overview {
+    identity: Identity,
+    replicated: bool,
+    glimpses: BTreeMap<usize, Glimpse>,
+}
+
+/// Carries out one call. An order without an answer is unknown.
+///
+/// # Durability
+/// Each end that is reported is durable before it is returned.
+///
+/// # Cancel safety
+/// Dropping the future leaves each order carried out or not; a repeat finds out.
+pub(crate) async fn finish(
+    engine: &Arc<Engine>,
+    orders: &[FinishOrder],
+) -> Result<FinishReply, Unanswered> {
+    for order in orders {
+        engine.watermarks.note(&order.gtid, order.watermark);
+    }
+    let ours: Vec<Order> = orders.iter().map(Order::from).collect();
+    let overview = overview(engine, &ours).await?;
+    let identity = overview.identity.clone();
+    let ends = end_all(engine, &ours, overview).await;
+    let answers = orders.iter().zip(ends).filter_map(|(order, end)| {
+        let FinishOrder { gtid, branch, attempt, .. } = *order;
+        Some(FinishAnswer { gtid, branch, attempt, end: end? })
+    });
+    Ok(FinishReply { identity, answers: answers.collect() })
+}
+
+impl From<&FinishOrder> for Order {
+    fn from(order: &FinishOrder) -> Self {
+        let gid = Gid { gtid: order.gtid, branch: order.branch };
+        Self { gid, verb: order.verb, want_result: order.want_result }
+    }
+}
+
+/// Ends one branch, for the sweep. `None` if that could not be learnt.
+pub(crate) async fn end_one(
+    engine: &Arc<Engine>,
+    order: Order,
+) -> Result<Option<BranchEnd>, Unanswered> {
+    let orders = [order];
+    let overview = overview(engine, &orders).await?;
+    Ok(end_all(engine, &orders, overview).await.pop().flatten())
+}
+
+async fn end_all(
+    engine: &Arc<Engine>,
+    orders: &[Order],
+    overview: Overview,
+) -> Vec<Option<BranchEnd>> {
+    let Overview { identity, replicated, mut glimpses } = overview;
+    let works: Vec<_> = orders
+        .iter()
+        .enumerate()
+        .map(|(nr, order)| {
+            let glimpse = glimpses.remove(&nr).unwrap_or_default();
+            Ending { engine, order: *order, identity: &identity, replicated }.end(glimpse)
+        })
+        .collect();
+    stream::iter(works)
+        .buffered(FINISH_PARALLEL)
+        .collect()
+        .await
+}
+
+async fn overview(engine: &Engine, orders: &[Order]) -> Result<Overview, Unanswered> {
+    let mut seen = Err(Unanswered::Timeout);
+    // A connection that died while it was idle is replaced: a look changes nothing.
+    for _ in 0..2 {
+        let mut lease = engine.control.lease().await?;
+        seen = overview_on(&mut lease, orders).await;
+        if seen.is_ok() {
+            lease.release();
+            break;
+        }
+        lease.discard();
+    }
+    seen
+}
+
+async fn overview_on(lease: &mut Lease, orders: &[Order]) -> Result<Overview, Unanswered> {
+    let server = lease.server().clone();
+    let numbers: Vec<i64> = (0..).take(orders.len()).collect();
+    let gtids: Vec<String> = orders
+        .iter()
+        .map(|order| order.gid.gtid.to_string())
+        .collect();
+    let branches: Vec<i64> = orders
+        .iter()
+        .map(|order| order.gid.branch.0.into())
+        .collect();
+    let gids: Vec<String> = orders.iter().map(|order| order.gid.to_string()).collect();
+    if orders.is_empty() {
+        let row = bounded(
+            STATEMENT_MAX,
+            sqlx::query(statement::STARTS).fetch_one(lease.pg()),
+        );
+        let identity = Engine::identity(&server, look::starts(&row.await?)?);
+        return Ok(Overview { identity, replicated: false, glimpses: BTreeMap::new() });
+    }
+    let asked = sqlx::query(statement::OVERVIEW)
+        .bind(numbers)
+        .bind(gtids)
+        .bind(branches)
+        .bind(gids)
+        .fetch_all(lease.pg());
+    let rows = bounded(STATEMENT_MAX, asked).await?;
+    let Some(first) = rows.first() else {
+        return Err(Unanswered::Corrupt("a look gave no rows"));
+    };
+    if first.try_get::<bool, _>("recovering")? {
+        return Err(Unanswered::Standby);
+    }
+    let identity = Engine::identity(&server, look::starts(first)?);
+    let replicated = first.try_get("replicated")?;
+    let mut glimpses = BTreeMap::new();
+    for row in &rows {
+        let state: Option<String> = row.try_get("state")?;
+        let holding = match state.as_deref() {
+            Some("committed") => Some(Holding::Committed),
+            Some("aborted") => Some(Holding::Sealed),
+            Some(_) => {
+                return Err(Unanswered::Corrupt(
+                    "accordant.branch holds an unknown state",
+                ));
+            }
+            None => row
+                .try_get::<bool, _>("prepared")?
+                .then_some(Holding::Prepared),
+        };
+        let nr = usize::try_from(row.try_get::<i64, _>("nr")?).unwrap_or(usize::MAX);
+        glimpses.insert(nr, Glimpse { holding, result: read_json(row, "result")? });
+    }
+    Ok(Overview { identity, replicated, glimpses })
+}
+
+/// One order under way.
+struct Ending<'a> {
+    engine: &'a Arc<Engine>,
+    order: Order,
+    identity: &'a Identity,
+    replicated: bool,
+}
+
+/// What one act came to.
+enum Step {
+    Answer(BranchEnd),
+    /// The database refused: look again.
+    LookAgain,
+    /// The answer was lost with the connection: look again, on another one.
+    Lost,
+}
+
+impl Ending<'_> {
+    /// `None` if nothing is known.
+    async fn end(self, glimpse: Glimpse) -> Option<BranchEnd> {
+        let (mut glimpse, mut known) = (glimpse, true);
+        for round in 0..LOOKS_MAX {
+            match self.round(glimpse, round).await {
+                Ok(Step::Answer(end)) => return Some(end),
+                Ok(Step::LookAgain | Step::Lost) => glimpse = Glimpse::default(),
+                Err(Unanswered::Lease(LeaseError::Busy)) => {
+                    let reason = "every control connection of the participant is in use";
+                    return Some(BranchEnd::RetryLater { reason: reason.to_owned() });
+                }
+                Err(Unanswered::Expired) => {
+                    error!(gid = %self.order.gid, "an order is older than what is kept here");
+                    let reason = "the transaction is older than what this participant keeps";
+                    return Some(BranchEnd::RetryLater { reason: reason.to_owned() });
+                }
+                Err(error) => {
+                    warn!(gid = %self.order.gid, %error, "an order could not be carried out");
+                    glimpse = Glimpse::default();
+                    known = false;
+                }
+            }
+        }
+        known.then_some(BranchEnd::InProgress)
+    }
+
+    async fn round(&self, glimpse: Glimpse, round: usize) -> Result<Step, Unanswered> {
+        if round > 1 {
+            sleep(LOOK_PAUSE).await;
+        }
+        let mut lease = self.engine.control.lease().await?;
+        let server = lease.server();
+        if server.system != self.identity.system || server.timeline != self.identity.timeline {
+            // The identity of the reply would not be that of this answer.
+            lease.discard();
+            return Err(Unanswered::Corrupt(
+                "two connections lead to different servers",
+            ));
+        }
+        let step = self.act(&mut lease, glimpse).await;
+        match &step {
+            Ok(Step::Answer(_) | Step::LookAgain) => lease.release(),
+            Ok(Step::Lost) | Err(Unanswered::Database(_) | Unanswered::Timeout) => lease.discard(),
+            Err(_) => drop(lease),
+        }
+        step
+    }
+
+    async fn act(&self, lease: &mut Lease, glimpse: Glimpse) -> Result<Step, Unanswered> {
+        let Glimpse { holding, mut result } = glimpse;
+        let verb = match self.order.verb {
+            FinishVerb::Commit => Verb::Commit,
+            FinishVerb::Abort => Verb::Abort,
+        };
+        let holding = match holding {
+            Some(holding) => holding,
+            None => {
+                let look = look::look(lease, &self.order.gid).await?;
+                let unknown = matches!(look.holding, Holding::Nothing | Holding::Active);
+                if unknown && look.below_floor {
+                    // Its row may have been deleted: absence says even less than usual.
+                    return Err(Unanswered::Expired);
+                }
+                result = look.result;
+                look.holding
+            }
+        };
+        match act(verb, holding) {
+            Act::CommitPrepared => self.commit(lease).await,
+            Act::RollBackPrepared => self.roll_back(lease).await,
+            Act::Seal => self.seal(lease).await,
+            Act::SayCommitted => {
+                self.settle(lease).await?;
+                Ok(Step::Answer(self.committed(result)))
+            }
+            Act::SayAborted => {
+                self.settle(lease).await?;
+                Ok(Step::Answer(BranchEnd::Aborted))
+            }
+            Act::SayInProgress | Act::Work | Act::VoteYes | Act::VoteCommitted | Act::VoteNo => {
+                Ok(Step::Answer(BranchEnd::InProgress))
+            }
+        }
+    }
+
+    async fn commit(&self, lease: &mut Lease) -> Result<Step, Unanswered> {
+        crash_point!("participant.finish.before_commit_prepared");
+        let finished = prepared::commit(self.engine, lease, &self.order.gid).await;
+        crash_point!("participant.finish.after_commit_prepared");
+        match finished {
+            Finished::Done if self.order.want_result => Ok(Step::LookAgain),
+            Finished::Done => Ok(Step::Answer(BranchEnd::Committed { result: None })),
+            Finished::Missing | Finished::Busy => Ok(Step::LookAgain),
+            Finished::Later(reason) => Ok(Step::Answer(later(&reason))),
+            Finished::Unknown => Ok(Step::Lost),
+        }
+    }
+
+    async fn roll_back(&self, lease: &mut Lease) -> Result<Step, Unanswered> {
+        crash_point!("participant.finish.before_rollback_prepared");
+        let finished = prepared::roll_back(self.engine, lease, &self.order.gid).await;
+        crash_point!("participant.finish.between_rollback_and_seal");
+        match finished {
+            Finished::Done | Finished::Missing => self.seal(lease).await,
+            Finished::Busy => Ok(Step::LookAgain),
+            Finished::Later(reason) => Ok(Step::Answer(later(&reason))),
+            Finished::Unknown => Ok(Step::Lost),
+        }
+    }
+
+    async fn seal(&self, lease: &mut Lease) -> Result<Step, Unanswered> {
+        let gid = &self.order.gid;
+        let sealed = inbox::seal(self.engine, lease, gid, None, Session::Clean).await?;
+        crash_point!("participant.finish.after_seal");
+        match sealed {
+            Sealed::Aborted { .. } => {
+                if matches!(self.order.verb, FinishVerb::Commit) {
+                    error!(%gid, "a branch that was to be committed is not prepared any more");
+                }
+                Ok(Step::Answer(BranchEnd::Aborted))
+            }
+            Sealed::Committed { result, .. } => Ok(Step::Answer(self.committed(result))),
+            Sealed::Blocked => {
+                // The message has failed in the middle of its transaction.
+                bounded(STATEMENT_MAX, sqlx::raw_sql("rollback").execute(lease.pg())).await?;
+                Ok(Step::LookAgain)
+            }
+        }
+    }
+
+    /// What was only read may not have reached the standbys yet.
+    async fn settle(&self, lease: &mut Lease) -> Result<(), Unanswered> {
+        if self.replicated {
+            look::barrier(lease).await
+        } else {
+            Ok(())
+        }
+    }
+
+    fn committed(&self, result: Option<Json>) -> BranchEnd {
+        if matches!(self.order.verb, FinishVerb::Abort) {
+            error!(gid = %self.order.gid, "a branch that was to be aborted is committed");
+        }
+        BranchEnd::Committed { result: result.filter(|_| self.order.want_result) }
+    }
+}
+
+fn later(reason: &str) -> BranchEnd {
+    let bytes_max = accordant_protocol::limits::REASON_BYTES_MAX;
+    BranchEnd::RetryLater {
+        reason: accordant_protocol::wire::contract::cut(reason, bytes_max),
+    }
+}

@@ -1,0 +1,80 @@
+//! Every bound of a participant's process, with its reason. Bounds of the contract stand in
+//! `accordant_protocol::limits`.
+
+use std::time::Duration;
+
+use accordant_protocol::limits::TIMEOUT_MS_MAX;
+
+/// Branches that work at the same time, unless the service asks for another number. Each holds a
+/// database connection for as long as its handler runs.
+pub(crate) const BRANCH_CONNECTIONS: usize = 16;
+
+/// Connections for phase two, seals and looks. They are apart from those of the branches, because
+/// a branch may wait for a row lock that only the end of another branch releases.
+pub(crate) const CONTROL_CONNECTIONS: usize = 8;
+
+/// How long a call waits for a free connection before it is told to come again.
+pub(crate) const LEASE_WAIT: Duration = Duration::from_millis(500);
+
+/// How long a connection may take to come about.
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// The age at which an idle connection is closed, so that a moved database is found again.
+pub(crate) const CONNECTION_AGE_MS_MAX: u64 = 30 * 60 * 1000;
+
+/// How long a statement of phase two, a vote message or a seal may take, before its connection is
+/// dropped and its outcome counts as unknown. A missing synchronous standby makes them wait.
+pub(crate) const STATEMENT_MAX: Duration = Duration::from_secs(30);
+
+/// How long a branch waits for one row lock: shorter than the patience of the other branches of
+/// its transaction, whose locks it prolongs.
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a seal waits for the marker of an attempt that is voting just now.
+pub(crate) const SEAL_LOCK_TIMEOUT_MS: u64 = 200;
+
+/// How often one call looks at what the database holds before it says `in_progress`.
+pub(crate) const LOOKS_MAX: usize = 6;
+
+/// The pause before the next look, while another session is ending the branch.
+pub(crate) const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Orders of one finish call that are carried out at the same time.
+pub(crate) const FINISH_PARALLEL: usize = 8;
+
+/// The longest time a handler may work, whatever the deadline says. The server also ends a local
+/// transaction that idles for longer, so after it no open branch remembers an old floor.
+pub(crate) const WORK_MS_MAX: u64 = TIMEOUT_MS_MAX;
+
+/// What the server grants beyond the time of the work before it ends an idle local transaction.
+pub(crate) const IDLE_GRACE_MS: u64 = 10_000;
+
+/// Journals and partitions whose watermark is remembered until it is written; more are passed over.
+pub(crate) const ISSUERS_MAX: usize = 4096;
+
+/// Rows that retention deletes in one statement: short enough to disturb nobody.
+pub(crate) const RETENTION_BATCH: i64 = 1000;
+
+/// Statements of retention in one round; the rest waits for the next.
+pub(crate) const RETENTION_BATCHES_MAX: usize = 100;
+
+/// Branches in doubt that one round of the sweep handles, oldest first.
+pub(crate) const SWEEP_MAX: i64 = 1000;
+
+/// Inquiries at the coordinator at the same time.
+pub(crate) const INQUIRIES_PARALLEL: usize = 4;
+
+/// How long an inquiry may take.
+pub(crate) const INQUIRY_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes of the reply to an inquiry.
+pub(crate) const INQUIRY_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a shutdown waits for branches that are at work.
+pub(crate) const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
+
+/// Tries to reach the database to learn what became of a vote message whose answer was lost.
+pub(crate) const RECALLS_MAX: usize = 5;
+
+/// The pause between them: together about as long as a crashed server needs to come back.
+pub(crate) const RECALL_PAUSE: Duration = Duration::from_millis(200);

@@ -1,0 +1,253 @@
+//! The participant contract over HTTP.
+//!
+//! Status 200 carries an answer. Every other status carries a problem and says that nothing is
+//! known: 4xx where the call itself is at fault and nothing was begun, 503 where the database could
+//! not be relied on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use accordant_protocol::id::{BranchIndex, ParticipantName, Traceparent};
+use accordant_protocol::limits::{CALL_BYTES_MAX, FINISH_ORDERS_MAX, PAYLOAD_BYTES_MAX, UNITS_MAX};
+use accordant_protocol::wire::contract::{FINISH_PATH, FinishCall, PREPARE_PATH, PrepareCall};
+use accordant_protocol::wire::problem::{MEDIA_TYPE, Problem, ProblemCode};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::{Instrument as _, info_span, warn};
+
+use crate::engine::{Engine, Unanswered};
+use crate::finish;
+use crate::prepare;
+
+pub(crate) fn router(engine: Arc<Engine>) -> Router {
+    Router::new()
+        .route(PREPARE_PATH, post(prepare_call))
+        .route(FINISH_PATH, post(finish_call))
+        .method_not_allowed_fallback(async || {
+            problem(Problem::new(ProblemCode::Method, "this path takes POST"))
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(&engine), admit))
+        .layer(DefaultBodyLimit::max(CALL_BYTES_MAX))
+        .with_state(engine)
+}
+
+/// Until calls are authenticated, only callers on this machine are let in, unless the service has
+/// said otherwise. A caller whose address is not known is not on this machine.
+async fn admit(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let local =
+        caller.is_some_and(|ConnectInfo(address)| address.ip().to_canonical().is_loopback());
+    if !engine.settings.insecure && !local {
+        let detail = "calls are not authenticated yet, so only callers on the loopback interface \
+            are let in; build the participant with `insecure(true)` to open it, or, if the caller \
+            is local, serve with `into_make_service_with_connect_info::<SocketAddr>()` or \
+            `Participant::serve`";
+        let refusal = Problem { status: 403, ..Problem::new(ProblemCode::Invalid, detail) };
+        return problem(refusal);
+    }
+    if engine.closing.is_cancelled() {
+        let detail = "the participant is shutting down; nothing was begun";
+        return problem(Problem::new(ProblemCode::Draining, detail));
+    }
+    next.run(request).await
+}
+
+async fn prepare_call(
+    State(engine): State<Arc<Engine>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let call: PrepareCall = match parse(&headers, body) {
+        Ok(call) => call,
+        Err(refusal) => return problem(refusal),
+    };
+    if let Err(refusal) = check_prepare(&engine, &call) {
+        return problem(refusal);
+    }
+    let span = info_span!(
+        "branch.prepare",
+        gtid = %call.gtid,
+        branch = %call.branch,
+        attempt = %call.attempt,
+        epoch = %call.epoch,
+        operation = call.operation.as_str(),
+        traceparent = traceparent(&headers),
+    );
+    // In a task of its own: the branch goes on when the caller hangs up.
+    let working = Arc::clone(&engine);
+    let task = async move { prepare::prepare(&working, &call).await }.instrument(span);
+    answer(
+        engine
+            .tasks
+            .spawn(task)
+            .await
+            .unwrap_or(Err(Unanswered::Task)),
+    )
+}
+
+async fn finish_call(
+    State(engine): State<Arc<Engine>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let call: FinishCall = match parse(&headers, body) {
+        Ok(call) => call,
+        Err(refusal) => return problem(refusal),
+    };
+    if let Err(refusal) = check_finish(&engine, &call) {
+        return problem(refusal);
+    }
+    let orders = call.orders.len();
+    let span = info_span!("branch.finish", orders, traceparent = traceparent(&headers));
+    let working = Arc::clone(&engine);
+    let task = async move { finish::finish(&working, &call.orders).await }.instrument(span);
+    answer(
+        engine
+            .tasks
+            .spawn(task)
+            .await
+            .unwrap_or(Err(Unanswered::Task)),
+    )
+}
+
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    Traceparent::new(text).ok().map(|_| text)
+}
+
+fn parse<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, Problem> {
+    let media = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media = media
+        .and_then(|value| value.split(';').next())
+        .map(str::trim);
+    if !media.is_some_and(|media| media.eq_ignore_ascii_case("application/json")) {
+        return Err(Problem::new(
+            ProblemCode::MediaType,
+            "send `content-type: application/json`",
+        ));
+    }
+    let body = body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let detail = format!("a call may have {CALL_BYTES_MAX} bytes");
+            Problem::new(ProblemCode::TooLarge, detail)
+        } else {
+            Problem::new(ProblemCode::Malformed, rejection.body_text())
+        }
+    })?;
+    serde_json::from_slice(&body)
+        .map_err(|error| Problem::new(ProblemCode::Malformed, error.to_string()))
+}
+
+fn check_prepare(engine: &Engine, call: &PrepareCall) -> Result<(), Problem> {
+    check_name(engine, &call.participant)?;
+    check_branch(call.branch)?;
+    let bytes = call.payload.text().len();
+    if bytes > PAYLOAD_BYTES_MAX {
+        let detail = format!("payload: it has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} may be");
+        return Err(Problem::new(ProblemCode::TooLarge, detail));
+    }
+    Ok(())
+}
+
+fn check_finish(engine: &Engine, call: &FinishCall) -> Result<(), Problem> {
+    check_name(engine, &call.participant)?;
+    let count = call.orders.len();
+    if count > FINISH_ORDERS_MAX {
+        let detail = format!("orders: there are {count}; at most {FINISH_ORDERS_MAX} may be");
+        return Err(Problem::new(ProblemCode::Invalid, detail));
+    }
+    call.orders
+        .iter()
+        .try_for_each(|order| check_branch(order.branch))
+}
+
+fn check_name(engine: &Engine, meant: &ParticipantName) -> Result<(), Problem> {
+    if *meant == engine.name {
+        return Ok(());
+    }
+    let detail = format!(
+        "this is participant {}, and the call is for {meant}",
+        engine.name
+    );
+    Err(Problem { status: 421, ..Problem::new(ProblemCode::Invalid, detail) })
+}
+
+fn check_branch(branch: BranchIndex) -> Result<(), Problem> {
+    if usize::from(branch.0) < UNITS_MAX {
+        return Ok(());
+    }
+    let detail = format!(
+        "branch: it is {branch}, and the highest is {}",
+        UNITS_MAX - 1
+    );
+    Err(Problem::new(ProblemCode::Invalid, detail))
+}
+
+fn answer<T: Serialize>(answered: Result<T, Unanswered>) -> Response {
+    let unanswered = match answered {
+        Ok(reply) => return json(StatusCode::OK, "application/json", &reply),
+        Err(unanswered) => unanswered,
+    };
+    warn!(error = %Chain(&unanswered), "a call could not be answered");
+    let code = match &unanswered {
+        Unanswered::Expired => ProblemCode::Expired,
+        Unanswered::Lease(_)
+        | Unanswered::Database(_)
+        | Unanswered::Timeout
+        | Unanswered::Standby
+        | Unanswered::Corrupt(_)
+        | Unanswered::Task => ProblemCode::Unknown,
+    };
+    problem(Problem::new(code, unanswered.to_string()))
+}
+
+/// An error with its causes, for a log. Connection strings are in none of them.
+struct Chain<'a>(&'a Unanswered);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = std::error::Error::source(self.0);
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+fn problem(problem: Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, MEDIA_TYPE, &problem);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn json(status: StatusCode, media: &'static str, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => (
+            status,
+            [(header::CONTENT_TYPE, HeaderValue::from_static(media))],
+            bytes,
+        )
+            .into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
