@@ -23,7 +23,7 @@ use crate::journal::store::{Held, Lease};
 /// How often a partition that another owner holds is tried again.
 const ACQUIRE_EVERY: Duration = Duration::from_millis(250);
 /// How often closed transactions are looked through for old ones.
-const TRIM_EVERY: Duration = Duration::from_secs(30);
+const TRIM_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// Which partitions are owned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

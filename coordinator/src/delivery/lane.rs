@@ -39,6 +39,8 @@ pub struct DeliveryConfig {
 /// What a call came to.
 #[derive(Clone, Debug)]
 pub struct Answered {
+    /// Who was called.
+    pub participant: ParticipantName,
     /// The transaction.
     pub gtid: Gtid,
     /// The epoch under which the call was made.
@@ -135,6 +137,7 @@ impl Delivery {
     pub fn send(&self, call: Call) -> Result<(), Box<Answered>> {
         let Some(lane) = self.lanes.get(&call.participant) else {
             return Err(Box::new(unsent(
+                call.participant,
                 &call.message,
                 "the participant is not registered",
             )));
@@ -151,34 +154,30 @@ impl Delivery {
                 let answers = self.answers.clone();
                 let waiting = Waiting { order, traceparent: call.traceparent, answers };
                 lane.orders.try_send(waiting).map_err(|error| {
-                    let order = error.into_inner().order;
-                    Box::new(unsent(&Message::Finish(order), "too many orders wait"))
+                    let order = Message::Finish(error.into_inner().order);
+                    Box::new(unsent(call.participant, &order, "too many orders wait"))
                 })
             }
         }
     }
 }
 
-fn unsent(message: &Message, error: &str) -> Answered {
+fn unsent(participant: ParticipantName, message: &Message, error: &str) -> Answered {
     let answer = Answer::Unanswered { error: error.to_owned() };
     match message {
-        Message::Prepare(call) => {
-            answered(call.gtid, call.epoch, call.branch, call.attempt, answer)
-        }
-        Message::Finish(order) => {
-            answered(order.gtid, order.epoch, order.branch, order.attempt, answer)
-        }
+        Message::Prepare(call) => answered(participant, call, answer),
+        Message::Finish(order) => finished(participant, order, answer),
     }
 }
 
-const fn answered(
-    gtid: Gtid,
-    epoch: Epoch,
-    branch: BranchIndex,
-    attempt: Attempt,
-    answer: Answer,
-) -> Answered {
-    Answered { gtid, epoch, branch, attempt, answer }
+const fn answered(participant: ParticipantName, call: &PrepareCall, answer: Answer) -> Answered {
+    let &PrepareCall { gtid, epoch, branch, attempt, .. } = call;
+    Answered { participant, gtid, epoch, branch, attempt, answer }
+}
+
+const fn finished(participant: ParticipantName, order: &FinishOrder, answer: Answer) -> Answered {
+    let &FinishOrder { gtid, epoch, branch, attempt, .. } = order;
+    Answered { participant, gtid, epoch, branch, attempt, answer }
 }
 
 async fn run_prepare(
@@ -196,10 +195,9 @@ async fn run_prepare(
         .await;
     count("prepare", &lane.name, &answer);
     crash::reach("coordinator.vote.received");
-    let (gtid, epoch, branch) = (call.gtid, call.epoch, call.branch);
     // The shard is gone only when the coordinator stops; the next start asks again.
     let _stopped = answers
-        .send(answered(gtid, epoch, branch, call.attempt, answer))
+        .send(answered(lane.name.clone(), &call, answer))
         .await;
 }
 
@@ -278,8 +276,7 @@ async fn finish(lane: &LaneShared, batch: Vec<Waiting>) {
     for (waiting, answer) in batch.into_iter().zip(answers) {
         let order = waiting.order;
         count(name_of(order.verb), &lane.name, &answer);
-        let (gtid, epoch, branch) = (order.gtid, order.epoch, order.branch);
-        let answered = answered(gtid, epoch, branch, order.attempt, answer);
+        let answered = finished(lane.name.clone(), &order, answer);
         let _stopped = waiting.answers.send(answered).await;
     }
 }

@@ -99,15 +99,21 @@ impl Coordinator {
             participant_open_max: settings.participant_open_max.div_ceil(shard_count),
         };
         let tasks = TaskTracker::new();
-        let mut shards = Vec::new();
-        for (index, completions) in completions.into_iter().enumerate() {
+        let (mut shards, mut parts) = (Vec::new(), Vec::new());
+        for completions in completions {
             let (handle, answers, inbox) = queues(completions);
+            shards.push(handle);
+            parts.push((answers, inbox));
+        }
+        for (index, (answers, inbox)) in parts.into_iter().enumerate() {
             let delivery = delivery.answering_to(answers);
             let (node, journal) = (Node::new(config.clone()), journal.clone());
-            let index = ShardIndex(index);
-            let shard = Shard::new(index, node, journal, delivery, reloads.clone());
+            let mut shard = Shard::new(ShardIndex(index), node, journal, delivery, reloads.clone());
+            let peers = shards.iter().enumerate().filter(|(peer, _)| *peer != index);
+            shard.peers = peers
+                .map(|(_, peer): (_, &ShardHandle)| peer.controls.clone())
+                .collect();
             tasks.spawn(shard.run(inbox, stop_shards.clone()));
-            shards.push(handle);
         }
         let owner_tasks = TaskTracker::new();
         let controls = shards.iter().map(|shard| shard.controls.clone()).collect();

@@ -6,11 +6,12 @@ use std::time::Duration;
 use accordant_protocol::effect::{
     After, Appended, Effect, Entry, Reply, RequestId, Token, Urgency,
 };
+use accordant_protocol::group::Answer;
 use accordant_protocol::id::{Gtid, ParticipantName, PartitionId};
 use accordant_protocol::node::{Event, Node};
 use accordant_protocol::record::Record;
 use accordant_protocol::wire::api::TransactionStatus;
-use accordant_protocol::wire::contract::Kinship;
+use accordant_protocol::wire::contract::{Identity, Kinship};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -103,6 +104,10 @@ pub(super) struct Shard {
     /// What this turn has caused by itself.
     pub(super) caused: VecDeque<Event>,
     pub(super) points: BTreeMap<Token, Point>,
+    /// The other shards.
+    pub(super) peers: Vec<mpsc::Sender<Event>>,
+    /// From which database each participant answered last.
+    pub(super) heard: BTreeMap<ParticipantName, Identity>,
 }
 
 impl Shard {
@@ -125,6 +130,8 @@ impl Shard {
             appends: Vec::new(),
             caused: VecDeque::new(),
             points: BTreeMap::new(),
+            peers: Vec::new(),
+            heard: BTreeMap::new(),
         }
     }
 
@@ -140,7 +147,7 @@ impl Shard {
                 biased;
                 Some(batch) = inbox.completions.next() => self.completed(batch),
                 Some(event) = inbox.controls.recv() => self.take(event),
-                Some(answered) = inbox.answers.recv(), if room => self.take(event_of(answered)),
+                Some(answered) = inbox.answers.recv(), if room => self.answered(answered),
                 Some(ask) = inbox.asks.recv(), if room => self.ask(ask),
                 () = tokio::time::sleep(pause) => self.take(Event::Timer),
                 _ = gauges.tick() => observe::gauges(self.index, &self.node),
@@ -157,7 +164,7 @@ impl Shard {
             if let Some(batch) = inbox.completions.try_next() {
                 self.completed(batch);
             } else if let Ok(answered) = inbox.answers.try_recv() {
-                self.take(event_of(answered));
+                self.answered(answered);
             } else if let Ok(ask) = inbox.asks.try_recv() {
                 self.ask(ask);
             } else {
@@ -194,6 +201,29 @@ impl Shard {
                 let halted = self.node.halted().map(|(name, how)| (name.clone(), how));
                 let _gone = reply.send(halted.collect());
             }
+        }
+    }
+
+    fn answered(&mut self, answered: Answered) {
+        self.tell_peers(&answered);
+        self.take(event_of(answered));
+    }
+
+    /// What one shard hears of a participant's database, the others must know too.
+    fn tell_peers(&mut self, answered: &Answered) {
+        let identity = match &answered.answer {
+            Answer::Vote { identity, .. } | Answer::End { identity, .. } => identity,
+            Answer::Unanswered { .. } => return,
+        };
+        if self.heard.get(&answered.participant) == Some(identity) {
+            return;
+        }
+        self.heard
+            .insert(answered.participant.clone(), identity.clone());
+        for peer in &self.peers {
+            let (participant, identity) = (answered.participant.clone(), identity.clone());
+            // A peer that has no room now hears it from the participant itself.
+            let _full = peer.try_send(Event::Identified { participant, identity });
         }
     }
 
@@ -357,7 +387,7 @@ fn crash_point(record: &Record) {
 }
 
 fn event_of(answered: Answered) -> Event {
-    let Answered { gtid, epoch, branch, attempt, answer } = answered;
+    let Answered { participant: _, gtid, epoch, branch, attempt, answer } = answered;
     Event::Answered { gtid, epoch, branch, attempt, answer }
 }
 

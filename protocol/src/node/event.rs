@@ -4,12 +4,13 @@ use super::ownership::Found;
 use crate::effect::{Appended, RequestId, Token};
 use crate::group::Answer;
 use crate::id::{
-    Attempt, BranchIndex, Epoch, Fingerprint, Gtid, IdempotencyKey, PartitionId, TenantName,
-    Traceparent,
+    Attempt, BranchIndex, Epoch, Fingerprint, Gtid, IdempotencyKey, ParticipantName, PartitionId,
+    TenantName, Traceparent,
 };
 use crate::plan::Plan;
 use crate::time::Timestamp;
 use crate::wire::api::Wait;
+use crate::wire::contract::Identity;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +82,13 @@ pub enum Event {
         found: Vec<Found>,
         /// Nothing more will come.
         last: bool,
+    },
+    /// Another node has heard from a participant.
+    Identified {
+        /// Which participant.
+        participant: ParticipantName,
+        /// The database that answered.
+        identity: Identity,
     },
     /// The retention horizon was raised, durably.
     HorizonRaised {

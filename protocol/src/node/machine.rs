@@ -51,7 +51,7 @@ pub struct Node {
     pub(super) participants: BTreeMap<ParticipantName, Participant>,
     pub(super) timers: Timers,
     pub(super) draining: bool,
-    awaited: BTreeMap<Token, Awaited>,
+    pub(super) awaited: BTreeMap<Token, Awaited>,
     next_token: u64,
     refusals: u64,
 }
@@ -69,7 +69,7 @@ pub(super) struct Participant {
 
 /// An append of which the journal has not told yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Awaited {
+pub(super) struct Awaited {
     gtid: Gtid,
     what: What,
     /// Requests whose reply the driver holds until the append is durable. It drops the reply if
@@ -127,6 +127,9 @@ impl Node {
             }
             Event::Loaded { partition, epoch, found, last } => {
                 self.loaded(now, partition, epoch, found, last, &mut effects);
+            }
+            Event::Identified { participant, identity } => {
+                self.identified(participant, &identity);
             }
             Event::HorizonRaised { partition, horizon } => self.raise_horizon(partition, horizon),
             Event::Lost { partition } => self.lose(partition, &mut effects),
@@ -260,6 +263,21 @@ impl Node {
         let known = participant.identity.as_deref();
         if known.is_none_or(|known| known != identity && known.judge(identity) == Kinship::Same) {
             participant.identity = Some(Arc::new(identity.clone()));
+        }
+    }
+
+    /// Another node's participant is this one's too. Its news may be overtaken by ours, so only a
+    /// database that is another altogether speaks against the participant here.
+    fn identified(&mut self, name: ParticipantName, identity: &Identity) {
+        let participant = self.participants.entry(name).or_default();
+        let kinship = participant
+            .identity
+            .as_ref()
+            .map_or(Kinship::Same, |known| known.judge(identity));
+        match kinship {
+            Kinship::Same => participant.identity = Some(Arc::new(identity.clone())),
+            Kinship::Foreign => participant.halted = Some(Kinship::Foreign),
+            Kinship::Older => {}
         }
     }
 

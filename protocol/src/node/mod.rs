@@ -17,6 +17,8 @@ mod inquiry;
 mod machine;
 mod ownership;
 mod submit;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod transaction;
 

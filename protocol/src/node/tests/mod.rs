@@ -1,0 +1,11 @@
+//! One file per event: exact effects are compared.
+
+mod answered;
+mod fixture;
+mod flushed;
+mod identity;
+mod inquired;
+mod ownership;
+mod queried;
+mod submitted;
+mod timer;
