@@ -14,9 +14,7 @@ fn feed(group: &mut Group, kind: InputKind, branch: BranchIndex) -> Result<Vec<O
     let answer = match kind {
         InputKind::Durable => return group.step(NOW, Input::Durable),
         InputKind::Deadline => return group.step(NOW, Input::Deadline),
-        InputKind::Yes if group.branches().len() == 1 => {
-            vote(Vote::Committed { result: None })
-        }
+        InputKind::Yes if group.branches().len() == 1 => vote(Vote::Committed { result: None }),
         InputKind::Yes => yes(),
         InputKind::No => no(),
         InputKind::Committed => committed(),

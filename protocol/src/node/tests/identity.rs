@@ -1,11 +1,10 @@
 use super::fixture::{
-    A, B, E, P, acquire, answered, begun, committed, committed_record, config, durable, found,
-    gtid, identity, lines, load, node, plan, say, submission, submit, take, yes,
+    A, B, answered, begun, committed, durable, gtid, identity, lines, node, plan, say, submission,
+    submit, take, yes,
 };
 use crate::group::Answer;
 use crate::id::ParticipantName;
 use crate::node::{Node, Submission};
-use crate::time::Timestamp;
 use crate::wire::api::Wait;
 use crate::wire::contract::{BranchEnd, Identity, Kinship, Vote};
 
@@ -75,38 +74,6 @@ fn an_answer_overtaken_by_a_later_start_is_believed() {
         "its call went out before the later start was heard of"
     );
     assert!(node.transaction(&gtid(2)).unwrap().group().branches()[0].has_agreed());
-}
-
-#[test]
-fn a_database_that_was_never_the_known_one_halts_even_where_nothing_was_known_at_the_call() {
-    let mut node = node();
-    submit(&mut node, submission(1, "k1", Wait::Decided));
-    submit(&mut node, submission(2, "k2", Wait::Decided));
-    durable(&mut node, 0);
-    durable(&mut node, 1);
-    say(&mut node, gtid(1), A, yes());
-    say(&mut node, gtid(2), A, votes(foreign()));
-    assert_eq!(halted(&node), [("p", Kinship::Foreign)]);
-}
-
-#[test]
-fn after_a_restart_a_database_is_held_against_the_vote_in_the_journal() {
-    for (identity, how) in [(older(), Kinship::Older), (foreign(), Kinship::Foreign)] {
-        let mut node = Node::new(config());
-        acquire(&mut node, P, E, Timestamp::ZERO);
-        load(
-            &mut node,
-            vec![found(gtid(1), 2, vec![committed_record(false, 2)])],
-        );
-        assert_eq!(
-            say(&mut node, gtid(1), A, ends(identity)),
-            [""; 0],
-            "not believed"
-        );
-        assert_eq!(halted(&node), [("p", how)]);
-        let effects = submit(&mut node, submission(2, "k2", Wait::Decided));
-        assert_eq!(effects, ["r2: refused (ParticipantHalted)"]);
-    }
 }
 
 #[test]
