@@ -507,7 +507,13 @@ impl Node {
                 transaction.decision_record = Durability::Durable;
                 self.advance(now, gtid, Input::Durable, effects);
             }
-            What::Closed => self.forget(gtid),
+            What::Closed => {
+                self.forget(gtid);
+                let partition = self.partitions.get_mut(&gtid.partition());
+                if let Some(partition) = partition.filter(|it| it.loading) {
+                    partition.ended.insert(gtid);
+                }
+            }
             What::Presumption => {}
         }
     }

@@ -1,5 +1,6 @@
 //! Partitions come and go: acquired, loaded, fenced, lost.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::effect::Effect;
@@ -21,6 +22,9 @@ pub(super) struct Partition {
     pub(super) horizon: Timestamp,
     /// Its open transactions are still being read.
     pub(super) loading: bool,
+    /// Transactions that ended while it was being loaded. What is still to come may have been
+    /// read before they did, and must not bring them to life again.
+    pub(super) ended: BTreeSet<Gtid>,
 }
 
 /// An open transaction as it was found in the journal.
@@ -42,8 +46,11 @@ impl Node {
         effects: &mut Vec<Effect>,
     ) {
         self.lose(partition, effects);
-        self.partitions
-            .insert(partition, Partition { epoch, horizon, loading: true });
+        let ended = BTreeSet::new();
+        self.partitions.insert(
+            partition,
+            Partition { epoch, horizon, loading: true, ended },
+        );
     }
 
     pub(super) fn loaded(
@@ -55,25 +62,28 @@ impl Node {
         last: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(owned) = self.partitions.get_mut(&partition) else {
-            return;
-        };
         // Read under an epoch that is not ours any more.
-        if owned.epoch != epoch {
+        let owned = self.partitions.get(&partition);
+        if owned.is_none_or(|owned| owned.epoch != epoch) {
             return;
-        }
-        if last {
-            owned.loading = false;
         }
         for found in found {
             self.resume(now, epoch, &found, effects);
+        }
+        // Only now: a call that goes out before all are in memory must not carry a watermark that
+        // passes one of them by.
+        if let Some(owned) = self.partitions.get_mut(&partition).filter(|_| last) {
+            owned.loading = false;
+            owned.ended.clear();
         }
     }
 
     fn resume(&mut self, now: Timestamp, epoch: Epoch, found: &Found, effects: &mut Vec<Effect>) {
         let gtid = found.gtid;
-        // One that this owner has begun itself meanwhile is in better hands already.
-        if self.transactions.contains_key(&gtid) {
+        // One that this owner has begun itself meanwhile is in better hands already, or has ended.
+        let partition = self.partitions.get(&gtid.partition());
+        let ended = partition.is_some_and(|it| it.ended.contains(&gtid));
+        if ended || self.transactions.contains_key(&gtid) {
             return;
         }
         let Some((begun, resumption)) = found.history.resume() else {

@@ -1,5 +1,5 @@
 use super::fixture::{
-    A, B, E, NOW, P, aborted, aborted_record, acquire, answered, begun, begun_record,
+    A, B, E, NOW, P, aborted, aborted_record, acquire, answered, begun, begun_record, committed,
     committed_record, config, durable, end, found, gtid, line, lines, load, minted, query, say,
     submission, submit, take,
 };
@@ -179,6 +179,27 @@ fn a_transaction_begun_while_the_partition_is_being_loaded_is_not_resumed() {
 }
 
 #[test]
+fn a_transaction_that_ended_while_the_partition_was_being_loaded_is_not_resumed() {
+    let mut node = acquired();
+    submit(&mut node, submission(1, "k", Wait::Decided));
+    durable(&mut node, 0);
+    // The journal was read here: it held Begun alone.
+    let stale = found(gtid(1), 2, vec![]);
+    say(&mut node, gtid(1), A, super::fixture::yes());
+    say(&mut node, gtid(1), B, super::fixture::yes());
+    durable(&mut node, 1);
+    say(&mut node, gtid(1), A, committed());
+    say(&mut node, gtid(1), B, committed());
+    durable(&mut node, 2);
+    assert_eq!(
+        load(&mut node, vec![stale]),
+        [""; 0],
+        "it would be aborted after its commit"
+    );
+    super::fixture::assert_nothing_left(&node);
+}
+
+#[test]
 fn the_watermark_stays_below_the_oldest_open_transaction_and_the_horizon() {
     let mut node = acquired();
     let horizon = NOW.plus_millis(1_000);
@@ -203,6 +224,23 @@ fn the_watermark_stays_below_the_oldest_open_transaction_and_the_horizon() {
         outcome: crate::effect::Appended::Durable,
     };
     assert_eq!(watermarks(&take(&mut node, flushed)), [horizon, horizon]);
+}
+
+#[test]
+fn no_watermark_is_told_before_the_last_transaction_was_found() {
+    let mut node = Node::new(config());
+    let horizon = NOW.plus_millis(1_000);
+    acquire(&mut node, P, E, horizon);
+    let (older, newer) = (gtid(1), minted(NOW.plus_millis(500), 2));
+    let commit = |gtid| found(gtid, 2, vec![committed_record(false, 2)]);
+    let found = vec![commit(newer), commit(older)];
+    let event = Event::Loaded { partition: P, epoch: E, found, last: true };
+    let below = Timestamp::from_millis(older.minted().as_millis() - 1);
+    let told = watermarks(&take(&mut node, event));
+    assert!(
+        told.iter().all(|it| *it <= below),
+        "{told:?} passes {older} by"
+    );
 }
 
 #[test]
