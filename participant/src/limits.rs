@@ -33,6 +33,9 @@ pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a seal waits for the marker of an attempt that is voting just now.
 pub(crate) const SEAL_LOCK_TIMEOUT_MS: u64 = 200;
 
+/// What a look has at least, however little time is left for the work.
+pub(crate) const LOOK_MS_MIN: u64 = 1000;
+
 /// How often one call looks at what the database holds before it says `in_progress`.
 pub(crate) const LOOKS_MAX: usize = 6;
 

@@ -22,7 +22,9 @@ use crate::clock;
 use crate::crash::crash_point;
 use crate::engine::{Engine, Unanswered};
 use crate::inbox::{self, Sealed};
-use crate::limits::{IDLE_GRACE_MS, RECALL_PAUSE, RECALLS_MAX, STATEMENT_MAX, WORK_MS_MAX};
+use crate::limits::{
+    IDLE_GRACE_MS, LOOK_MS_MIN, RECALL_PAUSE, RECALLS_MAX, STATEMENT_MAX, WORK_MS_MAX,
+};
 use crate::look::{self, Look, bounded};
 use crate::metric;
 use crate::pool::{Lease, LeaseError};
@@ -97,8 +99,8 @@ async fn answer(engine: &Arc<Engine>, call: &PrepareCall, gid: Gid) -> Result<An
 async fn open(engine: &Engine, call: &PrepareCall, gid: &Gid) -> Result<(Lease, Look), Unanswered> {
     let work_ms = work_ms(call.deadline);
     let bounds = Bounds {
-        // Zero would mean no bound at all.
-        statement_ms: work_ms.max(1),
+        // The rest of the opening is under it too, and is to look even when the time is over.
+        statement_ms: work_ms.max(LOOK_MS_MIN),
         idle_ms: work_ms.saturating_add(IDLE_GRACE_MS),
         lock_ms: millis(engine.settings.lock_timeout),
     };

@@ -1,6 +1,16 @@
 //! The participant against a real PostgreSQL.
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod sweep;
+#[cfg(test)]
+mod traps;

@@ -1,0 +1,80 @@
+//! The table does not grow for ever, and forgets nothing that may still be asked for.
+
+use std::time::Duration;
+
+use accordant_participant::protocol::time::Timestamp;
+use accordant_participant::protocol::wire::contract::{BranchEnd, FinishVerb};
+use sqlx::Row as _;
+
+use crate::support::{
+    Bank, COMMITTED, abort, bank, call, commit, debit_call, finish_many, fresh, is_yes, minted_at,
+    now_ms, order, prepare, try_prepare,
+};
+
+async fn rows(bank: &Bank) -> i64 {
+    let count = sqlx::query("select count(*) from accordant.branch");
+    count
+        .fetch_one(&mut bank.admin().await)
+        .await
+        .unwrap()
+        .get(0)
+}
+
+#[tokio::test]
+async fn rows_at_or_below_a_settled_floor_are_deleted_and_nothing_else() {
+    let bank = bank().await;
+    let participant = bank
+        .builder()
+        .retention(Duration::from_secs(1), Duration::ZERO)
+        .connect()
+        .await
+        .unwrap();
+    let start = now_ms() - 100_000;
+    let (old_commit, old_seal) = (minted_at(start), minted_at(start + 10));
+    let (old_prepared, young) = (minted_at(start + 20), minted_at(start + 31));
+    is_yes(&prepare(&participant, &debit_call(old_commit, 1)).await);
+    assert_eq!(commit(&participant, old_commit).await, COMMITTED);
+    assert_eq!(abort(&participant, old_seal).await, BranchEnd::Aborted);
+    is_yes(&prepare(&participant, &debit_call(old_prepared, 1)).await);
+    assert_eq!(abort(&participant, young).await, BranchEnd::Aborted);
+    assert_eq!(rows(&bank).await, 3);
+    // The watermark comes with any call of the same partition.
+    let mut carrier = order(fresh(), FinishVerb::Abort);
+    carrier.watermark = Timestamp::from_millis(start + 30);
+    finish_many(&participant, vec![carrier]).await;
+    assert_eq!(participant.retain_once().await.unwrap(), 2);
+    assert_eq!(bank.state(old_commit).await, None);
+    assert_eq!(bank.state(young).await.as_deref(), Some("aborted"));
+    let (status, _) = try_prepare(&participant, &debit_call(old_seal, 1))
+        .await
+        .unwrap_err();
+    assert_eq!(status.as_u16(), 410);
+    // What is prepared stays a fact, and ends as it is told.
+    is_yes(&prepare(&participant, &debit_call(old_prepared, 1)).await);
+    assert_eq!(commit(&participant, old_prepared).await, COMMITTED);
+    assert_eq!(commit(&participant, old_prepared).await, COMMITTED);
+    assert_eq!(participant.retain_once().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn floor_that_is_young_refuses_and_deletes_nothing() {
+    let bank = bank().await;
+    let participant = bank.participant().await;
+    let old = minted_at(now_ms() - 50_000);
+    assert_eq!(abort(&participant, old).await, BranchEnd::Aborted);
+    let mut carrier = debit_call(fresh(), 1);
+    carrier.watermark = Timestamp::from_millis(now_ms() - 40_000);
+    is_yes(&prepare(&participant, &carrier).await);
+    assert_eq!(participant.retain_once().await.unwrap(), 0);
+    assert_eq!(bank.state(old).await.as_deref(), Some("aborted"));
+    let late = call(minted_at(now_ms() - 45_000), "sql", "select 1".into());
+    let (status, _) = try_prepare(&participant, &late).await.unwrap_err();
+    assert_eq!(status.as_u16(), 410);
+    // A lower watermark, from a message that was delayed, lowers nothing.
+    carrier.gtid = fresh();
+    carrier.watermark = Timestamp::from_millis(1);
+    prepare(&participant, &carrier).await;
+    participant.retain_once().await.unwrap();
+    let (status, _) = try_prepare(&participant, &late).await.unwrap_err();
+    assert_eq!(status.as_u16(), 410);
+}
