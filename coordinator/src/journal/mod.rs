@@ -6,6 +6,7 @@
 //! | [`error`] | why a store gave no confirmation, and what to do then |
 //! | [`group_commit`] | one writer that makes what is pending durable at once |
 //! | [`lease`] | keeping the leases of the partitions that are held |
+//! | [`sqlite`] | a store in one SQLite file, the default |
 //! | [`memory`] | a store in memory, with faults on request |
 //! | [`limits`] | every bound, with its reason |
 //!
@@ -16,10 +17,12 @@ mod batch;
 pub mod error;
 pub mod group_commit;
 mod health;
+mod incarnation;
 pub mod lease;
 pub mod limits;
 pub mod memory;
 mod room;
+pub mod sqlite;
 mod stats;
 pub mod store;
 mod writer;

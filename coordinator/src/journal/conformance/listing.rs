@@ -8,7 +8,7 @@ use accordant_protocol::wire::api::Outcome;
 
 use super::super::error::TrimError;
 use super::super::store::{Flushed, Held, ListFilter, Refusal, Store};
-use super::fixture::{START_MS, tenant};
+use super::fixture::{START_MS, Transaction, tenant};
 use super::{Harness, OTHER_PARTITION, Owner, PARTITION, take};
 
 /// Nothing that was there at the start is lost, nothing comes twice.
@@ -97,8 +97,34 @@ pub async fn filters_select_what_they_say(harness: &dyn Harness) {
         .append(&[aborted.begun(), aborted.aborted(1), aborted.closed(2, &[])])
         .await;
     owner.append(&[presumed.presumed()]).await;
+    for (filter, expected) in selections(&made) {
+        let listed = owner.store.list(&filter, None, 10).await.unwrap();
+        let listed: Vec<_> = listed.iter().map(|summary| summary.id).collect();
+        let expected: Vec<_> = expected.iter().map(|one| one.gtid).collect();
+        assert_eq!(listed, expected, "{filter:?}");
+    }
+    let listed = owner
+        .store
+        .list(&ListFilter::default(), None, 10)
+        .await
+        .unwrap();
+    assert_eq!(listed[0].idempotency_key, None);
+    assert_eq!(listed[1].idempotency_key.as_ref(), Some(&aborted.key));
+    assert_eq!(listed[1].begun_at, aborted.gtid.minted());
+    assert_eq!(
+        listed[1].closed_at,
+        Some(aborted.gtid.minted().plus_millis(20))
+    );
+    assert_eq!((listed[4].closed, listed[4].closed_at), (false, None));
+}
+
+/// Filters, and what they select of the transactions of the test above.
+fn selections(made: &[Transaction]) -> Vec<(ListFilter, Vec<&Transaction>)> {
+    let [open, decided, committed, aborted, presumed] = made else {
+        panic!("five")
+    };
     let all = ListFilter::default();
-    let expected = [
+    vec![
         (
             all.clone(),
             vec![presumed, aborted, committed, decided, open],
@@ -153,26 +179,7 @@ pub async fn filters_select_what_they_say(harness: &dyn Harness) {
             },
             vec![aborted],
         ),
-    ];
-    for (filter, expected) in expected {
-        let listed = owner.store.list(&filter, None, 10).await.unwrap();
-        let listed: Vec<_> = listed.iter().map(|summary| summary.id).collect();
-        let expected: Vec<_> = expected.iter().map(|one| one.gtid).collect();
-        assert_eq!(listed, expected, "{filter:?}");
-    }
-    let listed = owner
-        .store
-        .list(&ListFilter::default(), None, 10)
-        .await
-        .unwrap();
-    assert_eq!(listed[0].idempotency_key, None);
-    assert_eq!(listed[1].idempotency_key.as_ref(), Some(&aborted.key));
-    assert_eq!(listed[1].begun_at, aborted.gtid.minted());
-    assert_eq!(
-        listed[1].closed_at,
-        Some(aborted.gtid.minted().plus_millis(20))
-    );
-    assert_eq!((listed[4].closed, listed[4].closed_at), (false, None));
+    ]
 }
 
 /// What was there comes exactly once, over partitions, also where many are minted at one time.
