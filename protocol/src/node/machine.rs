@@ -14,10 +14,11 @@ use crate::id::{
 use crate::record::Record;
 use crate::time::Timestamp;
 use crate::wire::api::Wait;
-use crate::wire::contract::{FinishOrder, FinishVerb, Identity, Kinship, PrepareCall};
+use crate::wire::contract::{FinishOrder, FinishVerb, Kinship, PrepareCall};
 use crate::wire::problem::ProblemCode;
 
 use super::event::Event;
+use super::identity::Participant;
 use super::inquiry::Presumption;
 use super::ownership::Partition;
 use super::timers::{Timer, Timers, wanted};
@@ -54,17 +55,6 @@ pub struct Node {
     pub(super) awaited: BTreeMap<Token, Awaited>,
     next_token: u64,
     refusals: u64,
-}
-
-/// What the node knows of a participant.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Participant {
-    /// Branches that have not ended.
-    pub(super) open: usize,
-    /// The database from which it answered last.
-    pub(super) identity: Option<Arc<Identity>>,
-    /// It answered from another or an older database: no new transaction is taken for it.
-    pub(super) halted: Option<Kinship>,
 }
 
 /// An append of which the journal has not told yet.
@@ -219,66 +209,6 @@ impl Node {
             Input::Answer { branch, attempt, answer },
             effects,
         );
-    }
-
-    /// Remembers from which database a participant answers. The answer is judged against what was
-    /// known when its call went out: an answer may be overtaken by a later one.
-    fn note_identity(
-        &mut self,
-        gtid: Gtid,
-        branch: BranchIndex,
-        attempt: Attempt,
-        answer: &Answer,
-    ) {
-        let identity = match answer {
-            Answer::Vote { identity, .. } | Answer::End { identity, .. } => identity,
-            Answer::Unanswered { .. } => return,
-        };
-        let Some(transaction) = self.transactions.get(&gtid) else {
-            return;
-        };
-        let Some(planned) = transaction.begun.plan.branch(branch) else {
-            return;
-        };
-        let progress = transaction
-            .group
-            .branches()
-            .iter()
-            .find(|it| it.index == branch);
-        let Some(progress) = progress.filter(|it| it.attempt == attempt && it.in_flight) else {
-            return;
-        };
-        let kinship = progress
-            .floor
-            .as_ref()
-            .map_or(Kinship::Same, |floor| floor.judge(identity));
-        let participant = self
-            .participants
-            .entry(planned.participant.clone())
-            .or_default();
-        if kinship != Kinship::Same {
-            participant.halted = Some(kinship);
-            return;
-        }
-        let known = participant.identity.as_deref();
-        if known.is_none_or(|known| known != identity && known.judge(identity) == Kinship::Same) {
-            participant.identity = Some(Arc::new(identity.clone()));
-        }
-    }
-
-    /// Another node's participant is this one's too. Its news may be overtaken by ours, so only a
-    /// database that is another altogether speaks against the participant here.
-    fn identified(&mut self, name: ParticipantName, identity: &Identity) {
-        let participant = self.participants.entry(name).or_default();
-        let kinship = participant
-            .identity
-            .as_ref()
-            .map_or(Kinship::Same, |known| known.judge(identity));
-        match kinship {
-            Kinship::Same => participant.identity = Some(Arc::new(identity.clone())),
-            Kinship::Foreign => participant.halted = Some(Kinship::Foreign),
-            Kinship::Older => {}
-        }
     }
 
     /// Feeds a group one input, and carries its orders over into effects.
@@ -617,20 +547,6 @@ impl Node {
             traceparent: transaction.begun.traceparent.clone(),
             message: Message::Finish(order),
         })
-    }
-
-    fn note_floor(&mut self, gtid: Gtid, index: BranchIndex) {
-        let Some(transaction) = self.transactions.get_mut(&gtid) else {
-            return;
-        };
-        let Some(branch) = transaction.begun.plan.branch(index) else {
-            return;
-        };
-        let known = self.participants.get(&branch.participant);
-        let floor = known.and_then(|known| known.identity.clone());
-        if let Some(progress) = transaction.group.branch_mut(index) {
-            progress.floor = floor;
-        }
     }
 }
 

@@ -13,6 +13,7 @@
 //! [`Event::Timer`] is harmless.
 
 mod event;
+mod identity;
 mod inquiry;
 mod machine;
 mod ownership;

@@ -1,10 +1,11 @@
 use super::fixture::{
-    A, B, answered, begun, committed, durable, gtid, identity, lines, node, plan, say, submission,
-    submit, take, yes,
+    A, B, E, P, acquire, answered, begun, committed, committed_record, config, durable, found,
+    gtid, identity, lines, load, node, plan, say, submission, submit, take, yes,
 };
 use crate::group::Answer;
 use crate::id::ParticipantName;
-use crate::node::{Node, Submission};
+use crate::node::{Event, Node, Submission};
+use crate::time::Timestamp;
 use crate::wire::api::Wait;
 use crate::wire::contract::{BranchEnd, Identity, Kinship, Vote};
 
@@ -77,6 +78,38 @@ fn an_answer_overtaken_by_a_later_start_is_believed() {
 }
 
 #[test]
+fn a_database_that_was_never_the_known_one_halts_even_where_nothing_was_known_at_the_call() {
+    let mut node = node();
+    submit(&mut node, submission(1, "k1", Wait::Decided));
+    submit(&mut node, submission(2, "k2", Wait::Decided));
+    durable(&mut node, 0);
+    durable(&mut node, 1);
+    say(&mut node, gtid(1), A, yes());
+    say(&mut node, gtid(2), A, votes(foreign()));
+    assert_eq!(halted(&node), [("p", Kinship::Foreign)]);
+}
+
+#[test]
+fn after_a_restart_a_database_is_held_against_the_vote_in_the_journal() {
+    for (identity, how) in [(older(), Kinship::Older), (foreign(), Kinship::Foreign)] {
+        let mut node = Node::new(config());
+        acquire(&mut node, P, E, Timestamp::ZERO);
+        load(
+            &mut node,
+            vec![found(gtid(1), 2, vec![committed_record(false, 2)])],
+        );
+        assert_eq!(
+            say(&mut node, gtid(1), A, ends(identity)),
+            [""; 0],
+            "not believed"
+        );
+        assert_eq!(halted(&node), [("p", how)]);
+        let effects = submit(&mut node, submission(2, "k2", Wait::Decided));
+        assert_eq!(effects, ["r2: refused (ParticipantHalted)"]);
+    }
+}
+
+#[test]
 fn a_late_answer_of_another_database_to_a_former_attempt_is_passed_over() {
     let (mut node, gtid) = begun(2, Wait::Decided);
     let late = answered(&node, gtid, A, votes(foreign()));
@@ -90,4 +123,33 @@ fn a_late_answer_of_another_database_to_a_former_attempt_is_passed_over() {
     let event = answered(&node, gtid, A, ends(foreign()));
     take(&mut node, event);
     assert_eq!(node, before);
+}
+
+#[test]
+fn news_of_another_node_halts_only_if_the_database_is_another() {
+    for (identity, halts) in [
+        (older(), vec![]),
+        (Identity { starts: 9, ..identity() }, vec![]),
+        (foreign(), vec![("p", Kinship::Foreign)]),
+    ] {
+        let mut node = acquainted();
+        let participant = "p".parse().unwrap();
+        assert_eq!(
+            take(&mut node, Event::Identified { participant, identity }),
+            []
+        );
+        assert_eq!(halted(&node), halts);
+    }
+}
+
+#[test]
+fn a_later_start_heard_of_by_another_node_is_what_later_calls_are_held_against() {
+    let mut node = acquainted();
+    let participant = "p".parse().unwrap();
+    let identity = Identity { starts: 9, ..identity() };
+    take(&mut node, Event::Identified { participant, identity });
+    submit(&mut node, submission(2, "k2", Wait::Decided));
+    durable(&mut node, 1);
+    say(&mut node, gtid(2), A, yes());
+    assert_eq!(halted(&node), [("p", Kinship::Older)]);
 }
