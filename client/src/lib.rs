@@ -1,1 +1,34 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod backoff;
+mod client;
+mod clock;
+mod error;
+mod follow;
+mod id;
+pub mod limits;
+mod list;
+mod path;
+mod reply;
+mod status;
+mod submit;
+mod transaction;
+mod transport;
+
+pub use accordant_protocol::id::{
+    BranchName, Gtid, IdempotencyKey, NameError, ParticipantName, TenantName, Traceparent,
+};
+pub use accordant_protocol::time::Timestamp;
+pub use accordant_protocol::wire::api::{
+    AbortReason, BranchState, BranchStatus, Outcome, State, TransactionPage, TransactionStatus,
+    TransactionSummary, Wait,
+};
+pub use accordant_protocol::wire::contract::Refusal;
+pub use accordant_protocol::wire::problem::{Problem, ProblemCode};
+pub use client::{Client, ClientBuilder};
+pub use error::{AddressError, ListError, LostReply, StatusError, SubmitError, WaitError};
+pub use id::RandomError;
+pub use list::Listing;
+pub use status::{ResultError, Status};
+pub use submit::Submitted;
+pub use transaction::{PayloadError, Transaction};

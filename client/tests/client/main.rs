@@ -1,0 +1,11 @@
+//! The client against a scripted server.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may: helpers outside test functions are not exempt by themselves"
+)]
+
+mod follow;
+mod stub;
+mod submit;
