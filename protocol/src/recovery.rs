@@ -152,7 +152,11 @@ impl History {
         match self.decided.as_ref()? {
             _ if !known => Some(Verdict::Unknown),
             Decided::Abort(_) => Some(Verdict::Abort),
-            Decided::Commit(record) => Some(verdict_of_votes(&record.votes, branch)),
+            Decided::Commit(record) => {
+                let begun = self.begun.as_ref();
+                let delegated = begun.is_some_and(|begun| begun.plan.is_delegated());
+                Some(verdict_of_votes(&record.votes, branch, delegated))
+            }
         }
     }
 
@@ -246,11 +250,12 @@ impl History {
 }
 
 /// A branch that voted read-only has ended without a marker. If a late repeat of its prepare call
-/// brings it to life again, it must not take effect: only branches that were to commit may.
+/// brings it to life again, it must not take effect: only branches that were to commit may. A lone
+/// branch has ended too, but by its own commit.
 #[must_use]
-pub fn verdict_of_votes(votes: &[VoteRecord], branch: BranchIndex) -> Verdict {
+pub fn verdict_of_votes(votes: &[VoteRecord], branch: BranchIndex, delegated: bool) -> Verdict {
     let vote = votes.iter().find(|vote| vote.branch == branch);
-    if vote.is_some_and(|vote| vote.ended) {
+    if vote.is_some_and(|vote| vote.ended) && !delegated {
         Verdict::Abort
     } else {
         Verdict::Commit

@@ -25,27 +25,22 @@ impl Node {
         branch: BranchIndex,
         effects: &mut Vec<Effect>,
     ) {
+        // What is in memory is ours, wherever the clock stands by now.
+        if let Some(transaction) = self.transactions.get(&gtid) {
+            let verdict = transaction.verdict(branch);
+            return reply_verdict(request, After::Now, verdict, effects);
+        }
         if let Err(verdict) = self.may_judge(now, gtid) {
             return reply_verdict(request, After::Now, verdict, effects);
         }
         let Some(partition) = self.partitions.get(&gtid.partition()) else {
             return refuse_all(&[request], ProblemCode::NotOwner, effects);
         };
-        match self.transactions.get(&gtid) {
-            Some(transaction) => {
-                let verdict = transaction.verdict(branch);
-                reply_verdict(request, After::Now, verdict, effects);
-            }
+        if partition.loading {
             // It may be among those that have not been read yet.
-            None if partition.loading => {
-                reply_verdict(request, After::Now, Verdict::Pending, effects);
-            }
-            None => effects.push(Effect::Reply {
-                after: After::Now,
-                request,
-                reply: Reply::NotInMemory,
-            }),
+            return reply_verdict(request, After::Now, Verdict::Pending, effects);
         }
+        effects.push(Effect::Reply { after: After::Now, request, reply: Reply::NotInMemory });
     }
 
     /// Absence becomes abort only for a gtid of this journal, minted above its horizon, under the
@@ -72,7 +67,9 @@ impl Node {
         let token = match self.presumptions.get(&gtid) {
             Some(presumption) => {
                 let token = presumption.token;
-                self.await_also(token, request);
+                if !self.await_also(token, request) {
+                    return reply_verdict(request, After::Now, Verdict::Pending, effects);
+                }
                 token
             }
             None => {

@@ -11,6 +11,7 @@ use crate::id::{
     Attempt, BranchIndex, Cluster, Epoch, Gtid, IdempotencyKey, Incarnation, ParticipantName,
     PartitionId, Position, TenantName,
 };
+use crate::limits::WAITERS_MAX;
 use crate::record::Record;
 use crate::time::Timestamp;
 use crate::wire::api::Wait;
@@ -298,13 +299,23 @@ impl Node {
             Durability::None | Durability::Durable => After::Now,
         };
         let status = transaction.status(wait != Wait::Accepted);
-        if let After::Durable(token) = after {
-            let awaited = self.awaited.get_mut(&token);
-            awaited
-                .into_iter()
-                .for_each(|awaited| awaited.requests.push(request));
+        self.reply_gated(after, request, Reply::Status(Box::new(status)), effects);
+    }
+
+    /// Replies once a record is durable. More than may wait for one record are told to ask again.
+    pub(super) fn reply_gated(
+        &mut self,
+        after: After,
+        request: RequestId,
+        reply: Reply,
+        effects: &mut Vec<Effect>,
+    ) {
+        match after {
+            After::Durable(token) if !self.await_also(token, request) => {
+                refuse_all(&[request], ProblemCode::Overloaded, effects);
+            }
+            After::Durable(_) | After::Now => effects.push(Effect::Reply { after, request, reply }),
         }
-        effects.push(Effect::Reply { after, request, reply: Reply::Status(Box::new(status)) });
     }
 
     /// Appends a record to a transaction's history.
@@ -373,12 +384,16 @@ impl Node {
         token
     }
 
-    /// Adds a request to those that wait for an append.
-    pub(super) fn await_also(&mut self, token: Token, request: RequestId) {
+    /// Adds a request to those that wait for an append, unless as many as may wait already.
+    #[must_use]
+    pub(super) fn await_also(&mut self, token: Token, request: RequestId) -> bool {
         let awaited = self.awaited.get_mut(&token);
+        let awaited = awaited.filter(|awaited| awaited.requests.len() < WAITERS_MAX);
+        let room = awaited.is_some();
         awaited
             .into_iter()
             .for_each(|awaited| awaited.requests.push(request));
+        room
     }
 
     fn await_token(&mut self, gtid: Gtid, what: What) -> Token {
@@ -401,14 +416,15 @@ impl Node {
         };
         match outcome {
             Appended::Durable => self.durable(now, &awaited, effects),
-            Appended::KeyTaken { by } => {
-                self.key_taken(awaited.gtid, &awaited.requests, by, effects)
+            Appended::KeyTaken { by } if awaited.what == What::Begun => {
+                self.key_taken(awaited.gtid, &awaited.requests, by, effects);
             }
-            Appended::Fenced | Appended::Unknown => {
+            // No other record has a key: whatever this is, it is no confirmation.
+            Appended::KeyTaken { .. } | Appended::Fenced | Appended::Unknown => {
                 let partition = awaited.gtid.partition();
                 refuse_all(&awaited.requests, ProblemCode::Unknown, effects);
                 self.lose(partition, effects);
-                if outcome == Appended::Unknown {
+                if outcome != Appended::Fenced {
                     effects.push(Effect::Reload { partition });
                 }
             }

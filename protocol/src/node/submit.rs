@@ -160,13 +160,10 @@ impl Node {
     fn reply_key_reused(&mut self, request: RequestId, by: Gtid, effects: &mut Vec<Effect>) {
         let begun = self.transactions.get(&by).map(|it| it.begun_record);
         let after = match begun {
-            Some(Durability::Awaited(token)) => {
-                self.await_also(token, request);
-                After::Durable(token)
-            }
+            Some(Durability::Awaited(token)) => After::Durable(token),
             Some(Durability::None | Durability::Durable) | None => After::Now,
         };
-        effects.push(Effect::Reply { after, request, reply: Reply::KeyReused { by } });
+        self.reply_gated(after, request, Reply::KeyReused { by }, effects);
     }
 
     /// The journal refused to begin `gtid`: its key belongs to `by`.
@@ -210,14 +207,11 @@ impl Node {
             Some(_) => refuse_all(&[request], ProblemCode::Overloaded, effects),
             None => {
                 let status = Box::new(transaction.status(false));
-                let (after, reply) = match transaction.begun_record {
-                    Durability::Awaited(token) => {
-                        self.await_also(token, request);
-                        (After::Durable(token), Reply::Status(status))
-                    }
-                    Durability::None | Durability::Durable => (After::Now, Reply::Status(status)),
+                let after = match transaction.begun_record {
+                    Durability::Awaited(token) => After::Durable(token),
+                    Durability::None | Durability::Durable => After::Now,
                 };
-                effects.push(Effect::Reply { after, request, reply });
+                self.reply_gated(after, request, Reply::Status(status), effects);
             }
         }
     }

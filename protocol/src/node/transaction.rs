@@ -9,7 +9,7 @@ use crate::record::{Begun, Fate, VoteRecord};
 use crate::recovery::verdict_of_votes;
 use crate::time::Timestamp;
 use crate::wire::api::{
-    AbortReason, BranchStatus, Outcome, State, TransactionStatus, Verdict, Wait,
+    AbortReason, BranchState, BranchStatus, Outcome, State, TransactionStatus, Verdict, Wait,
 };
 
 use super::timers::Timer;
@@ -116,7 +116,8 @@ impl Transaction {
             .branches()
             .iter()
             .filter_map(|branch| branch.vote.clone());
-        verdict_of_votes(&votes.collect::<Vec<VoteRecord>>(), branch)
+        let votes: Vec<VoteRecord> = votes.collect();
+        verdict_of_votes(&votes, branch, self.begun.plan.is_delegated())
     }
 
     /// Whether a participant may hold locks for it until it is told the outcome.
@@ -151,7 +152,7 @@ impl Transaction {
             deadline: Some(begun.deadline),
             closed_at: self.closed_at,
             epoch: Some(self.epoch),
-            branches: self.branch_statuses(),
+            branches: self.branch_statuses(fate.is_some()),
         }
     }
 
@@ -172,13 +173,18 @@ impl Transaction {
         }
     }
 
-    fn branch_statuses(&self) -> Vec<BranchStatus> {
+    fn branch_statuses(&self, told: bool) -> Vec<BranchStatus> {
         let planned = self.begun.plan.branches().zip(self.group.branches());
         let status = planned.map(|(branch, progress)| BranchStatus {
             index: branch.index,
             name: branch.name.clone(),
             participant: branch.participant.clone(),
-            state: progress.state(),
+            state: match (self.group.phase(), progress.state()) {
+                // Its order waits for the record, and so does whoever is told of it.
+                (Phase::DecidingCommit, BranchState::Committing) if !told => BranchState::Prepared,
+                (Phase::DecidingAbort, BranchState::Aborting) if !told => BranchState::Preparing,
+                (_, state) => state,
+            },
             attempts: progress.tries,
             result: progress.result().cloned(),
             last_error: progress.last_error.clone(),

@@ -188,3 +188,15 @@ fn a_key_is_free_in_memory_again_after_the_end_and_the_journal_decides() {
     let (node, _) = begun(2, Wait::Decided);
     assert_eq!(node.open(), 1);
 }
+
+#[test]
+fn a_taken_key_is_no_answer_to_a_record_that_has_none() {
+    let (mut node, gtid) = deciding(Wait::Decided);
+    let effects = flush(&mut node, 1, Appended::KeyTaken { by: gtid });
+    assert_eq!(effects, ["r1: refused (Unknown)", "reload 3"]);
+    let mut node = super::fixture::node();
+    let presume = Event::NotRecorded { request: RequestId(2), gtid };
+    super::fixture::take(&mut node, presume);
+    let effects = flush(&mut node, 0, Appended::KeyTaken { by: gtid });
+    assert_eq!(effects, ["r2: refused (Unknown)", "reload 3"]);
+}

@@ -1,13 +1,14 @@
 use super::fixture::{
     A, B, E, NOW, P, aborting, acquire, begun, committing, config, deciding, durable, flush, found,
-    gtid, lines, load, minted, node, read_only, say, submission, submit, take, yes,
+    gtid, lines, load, minted, node, read_only, say, submission, submit, take, vote, yes,
 };
 use crate::effect::{Appended, RequestId};
 use crate::id::{BranchIndex, Cluster, Gtid, Incarnation};
-use crate::limits::CLOCK_SKEW_MS_MAX;
+use crate::limits::{CLOCK_SKEW_MS_MAX, WAITERS_MAX};
 use crate::node::{Event, Node};
 use crate::time::Timestamp;
 use crate::wire::api::Wait;
+use crate::wire::contract::Vote;
 
 fn inquire(node: &mut Node, gtid: Gtid, branch: BranchIndex) -> Vec<String> {
     lines(
@@ -62,6 +63,15 @@ fn a_read_only_branch_that_comes_to_life_again_is_told_to_abort() {
 }
 
 #[test]
+fn a_lone_branch_that_has_committed_is_never_told_to_abort() {
+    let (mut node, gtid) = begun(1, Wait::Decided);
+    say(&mut node, gtid, A, vote(Vote::Committed { result: None }));
+    assert_eq!(inquire(&mut node, gtid, A), ["r9: Pending"]);
+    durable(&mut node, 1);
+    assert_eq!(inquire(&mut node, gtid, A), ["r9: Commit"]);
+}
+
+#[test]
 fn a_branch_that_the_plan_does_not_have_is_unknown() {
     let (mut node, gtid) = committing(Wait::Decided);
     assert_eq!(inquire(&mut node, gtid, BranchIndex(2)), ["r9: Unknown"]);
@@ -88,6 +98,15 @@ fn a_gtid_of_the_future_is_unknown() {
     assert_eq!(not_recorded(&mut node, 9, future), ["r9: Unknown"]);
     let edge = minted(NOW.plus_millis(CLOCK_SKEW_MS_MAX), 1);
     assert_eq!(inquire(&mut node, edge, A), ["r9: not in memory"]);
+}
+
+#[test]
+fn a_clock_that_went_back_does_not_make_an_open_transaction_unknown() {
+    let (mut node, gtid) = committing(Wait::Decided);
+    let earlier = Timestamp::from_millis(NOW.as_millis() - CLOCK_SKEW_MS_MAX - 1);
+    let event = Event::Inquired { request: RequestId(9), gtid, branch: A };
+    let effects = super::fixture::take_at(&mut node, earlier, event);
+    assert_eq!(super::fixture::line(&effects[0]), "r9: Commit");
 }
 
 #[test]
@@ -139,6 +158,19 @@ fn inquiries_at_one_time_share_one_record() {
 }
 
 #[test]
+fn inquiries_that_wait_for_one_record_have_a_bound() {
+    let mut node = node();
+    for n in 0..WAITERS_MAX {
+        not_recorded(&mut node, n as u64, gtid(1));
+    }
+    assert_eq!(
+        not_recorded(&mut node, 999, gtid(1)),
+        ["r999: Pending"],
+        "it asks again"
+    );
+}
+
+#[test]
 fn at_or_below_the_horizon_absence_is_unknown() {
     let mut node = node();
     take(
@@ -175,4 +207,28 @@ fn a_transaction_that_came_to_memory_while_the_journal_was_asked_is_not_presumed
     let mut node = node();
     submit(&mut node, submission(1, "k", Wait::Decided));
     assert_eq!(not_recorded(&mut node, 9, gtid(1)), ["r9: Pending"]);
+}
+
+#[test]
+fn the_journal_alone_gives_the_same_verdicts_as_the_memory() {
+    use super::fixture::{aborted_record, committed_record};
+    use crate::wire::api::{AbortReason, Verdict};
+    let verdict = |branches, then| found(gtid(1), branches, then).history.verdict(A);
+    assert_eq!(verdict(2, vec![]), None);
+    assert_eq!(
+        verdict(2, vec![committed_record(false, 2)]),
+        Some(Verdict::Commit)
+    );
+    assert_eq!(
+        verdict(2, vec![committed_record(true, 2)]),
+        Some(Verdict::Abort)
+    );
+    assert_eq!(
+        verdict(1, vec![committed_record(true, 1)]),
+        Some(Verdict::Commit)
+    );
+    let abort = vec![aborted_record(AbortReason::Sealed)];
+    assert_eq!(verdict(2, abort.clone()), Some(Verdict::Abort));
+    let known = found(gtid(1), 2, abort).history.verdict(BranchIndex(2));
+    assert_eq!(known, Some(Verdict::Unknown), "the plan has no such branch");
 }

@@ -4,7 +4,7 @@ use super::fixture::{
 };
 use crate::effect::RequestId;
 use crate::node::Event;
-use crate::wire::api::{BranchState, Wait};
+use crate::wire::api::{BranchState, Outcome, State, Wait};
 
 #[test]
 fn a_status_is_told_at_once_and_says_only_what_is_durable() {
@@ -16,6 +16,24 @@ fn a_status_is_told_at_once_and_says_only_what_is_durable() {
     ] {
         assert_eq!(query(&mut node, 9, gtid, None), [told]);
     }
+}
+
+#[test]
+fn a_status_does_not_show_in_the_branches_what_is_not_durable() {
+    let (mut node, gtid) = deciding(Wait::Completed);
+    let event = Event::Queried { request: RequestId(9), gtid, wait: None };
+    let status = status(&take(&mut node, event), 9);
+    assert_eq!(
+        (status.state, status.outcome),
+        (State::Deciding, Outcome::Pending)
+    );
+    assert!(
+        status
+            .branches
+            .iter()
+            .all(|it| it.state == BranchState::Prepared),
+        "{status:?}"
+    );
 }
 
 #[test]

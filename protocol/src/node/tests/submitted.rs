@@ -188,3 +188,22 @@ fn the_partition_of_a_key_never_changes() {
     assert_eq!(partition("t", "k", 1), 0);
     assert_eq!(partition("t", "k", 0), 0);
 }
+
+#[test]
+fn requests_that_wait_for_one_record_have_a_bound() {
+    let mut node = node();
+    submit(&mut node, submission(1, "k", Wait::Accepted));
+    for n in 1..WAITERS_MAX {
+        let effects = submit(&mut node, submission(n as u64 + 1, "k", Wait::Accepted));
+        assert_eq!(effects.len(), 1);
+    }
+    let other = Fingerprint([2; 32]);
+    for more in [
+        submission(997, "k", Wait::Accepted),
+        Submission { fingerprint: other, ..submission(997, "k", Wait::Decided) },
+    ] {
+        assert_eq!(submit(&mut node, more), ["r997: refused (Overloaded)"]);
+    }
+    let effects = super::fixture::query(&mut node, 998, gtid(1), None);
+    assert_eq!(effects, ["r998: refused (Overloaded)"]);
+}
