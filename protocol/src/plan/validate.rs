@@ -159,7 +159,12 @@ impl Check {
 
     fn only_group(&mut self, branches: Vec<BranchRequest>) -> Vec<Step> {
         let group = self.group("branches", branches);
-        let name = self.name("branches", ONLY_STEP);
+        // A record holds the step by name, and names are unique in a plan.
+        let mut free = ONLY_STEP.to_owned();
+        while self.names.contains(&free) {
+            free.push('_');
+        }
+        let name = self.name("branches", &free);
         name.map(|name| Step { name, work: Work::Group(group) })
             .into_iter()
             .collect()
@@ -302,6 +307,15 @@ mod tests {
             faults(&json),
             [("branches".to_owned(), PlanFaultCode::TooMany)]
         );
+    }
+
+    #[test]
+    fn a_plan_whose_branch_is_called_group_comes_back_from_its_record() {
+        let branch = |name| format!(r#"{{"name":"{name}","participant":"p","operation":"o"}}"#);
+        let json = format!(r#"{{"branches":[{},{}]}}"#, branch("group"), branch("group_"));
+        let plan = Plan::try_from(serde_json::from_str::<PlanRequest>(&json).unwrap()).unwrap();
+        let stored = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
     }
 
     #[test]
