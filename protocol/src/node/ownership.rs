@@ -62,9 +62,10 @@ impl Node {
         last: bool,
         effects: &mut Vec<Effect>,
     ) {
-        // Read under an epoch that is not ours any more.
+        // Read under an epoch that is not ours any more, or when all had been found: what has ended
+        // since then is not remembered.
         let owned = self.partitions.get(&partition);
-        if owned.is_none_or(|owned| owned.epoch != epoch) {
+        if owned.is_none_or(|owned| owned.epoch != epoch || !owned.loading) {
             return;
         }
         for found in found {

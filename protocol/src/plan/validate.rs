@@ -312,7 +312,11 @@ mod tests {
     #[test]
     fn a_plan_whose_branch_is_called_group_comes_back_from_its_record() {
         let branch = |name| format!(r#"{{"name":"{name}","participant":"p","operation":"o"}}"#);
-        let json = format!(r#"{{"branches":[{},{}]}}"#, branch("group"), branch("group_"));
+        let json = format!(
+            r#"{{"branches":[{},{}]}}"#,
+            branch("group"),
+            branch("group_")
+        );
         let plan = Plan::try_from(serde_json::from_str::<PlanRequest>(&json).unwrap()).unwrap();
         let stored = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);

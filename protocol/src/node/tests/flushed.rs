@@ -83,7 +83,8 @@ fn a_key_that_the_journal_knows_is_told_to_every_request_that_waits() {
 
 #[test]
 fn a_taken_key_leaves_the_first_owner_of_the_key_in_memory() {
-    let mut node = node();
+    let mut node = crate::node::Node::new(super::fixture::config());
+    acquire(&mut node, P, E, Timestamp::ZERO);
     submit(&mut node, submission(1, "k", Wait::Decided));
     // Loaded late, with the same key.
     super::fixture::load(&mut node, vec![super::fixture::found(gtid(7), 2, vec![])]);

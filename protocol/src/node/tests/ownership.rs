@@ -259,3 +259,11 @@ fn a_transaction_that_was_found_has_its_deadline_and_key_from_its_record() {
     );
     assert_eq!(line(&refused[0]), "r2: Deciding, Pending");
 }
+
+#[test]
+fn what_comes_after_the_last_page_is_passed_over() {
+    let mut node = acquired();
+    load(&mut node, vec![]);
+    assert_eq!(load(&mut node, vec![found(gtid(1), 2, vec![])]), [""; 0]);
+    super::fixture::assert_nothing_left(&node);
+}
