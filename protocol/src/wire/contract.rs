@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::id::{Attempt, BranchIndex, Epoch, Gtid, OperationName, ParticipantName};
 use crate::json::Json;
@@ -152,11 +152,22 @@ pub fn cut(text: &str, bytes_max: usize) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The server cluster's system identifier and the database's oid. Another one is another database.
+    #[serde(deserialize_with = "short")]
     pub system: String,
     /// The timeline: rises with each failover or restore.
     pub timeline: u32,
     /// How often a participant has started on this database: a counter in it, raised durably.
     pub starts: u64,
+}
+
+/// It goes into a record with every vote.
+fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.len() > NAME_BYTES_MAX {
+        let form = format!("a database's identifier of at most {NAME_BYTES_MAX} bytes");
+        return Err(serde::de::Error::invalid_length(text.len(), &form.as_str()));
+    }
+    Ok(text)
 }
 
 impl Identity {
