@@ -13,6 +13,7 @@ use crate::wire::problem::ProblemCode;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Appends `entry` to the journal, then feeds [`crate::node::Event::Flushed`] back with `token`.
+    /// Entries of one transaction are written in the order in which they were given.
     Append {
         /// Names the append.
         token: Token,

@@ -1,11 +1,12 @@
 //! What must hold in any state of a node. The explorer and the simulator check it after every
 //! step; what must hold across databases they check themselves (`accordant-sim`).
 
-use crate::effect::{After, Effect, Message};
+use crate::effect::{After, Effect, Message, Reply};
 use crate::group::{Phase, Progress, Stage};
 use crate::id::{BranchIndex, Gtid};
 use crate::node::{Node, Transaction};
 use crate::record::Fate;
+use crate::wire::api::Outcome;
 use crate::wire::contract::FinishVerb;
 
 /// Something that must not be.
@@ -50,6 +51,18 @@ pub enum Violation {
         /// The transaction.
         gtid: Gtid,
     },
+    /// A participant is called before it is durable that there is a transaction.
+    #[error("a branch of {gtid} is called before its beginning is durable")]
+    CalledEarly {
+        /// The transaction.
+        gtid: Gtid,
+    },
+    /// I3: somebody is told of a transaction, or of its outcome, before that is durable.
+    #[error("a status of {gtid} is told before what it says is durable")]
+    ToldEarly {
+        /// The transaction.
+        gtid: Gtid,
+    },
 }
 
 /// Checks a node between two steps.
@@ -61,23 +74,38 @@ pub fn check(node: &Node) -> Vec<Violation> {
 /// Checks what a step gave, against the node after the step.
 #[must_use]
 pub fn check_effects(node: &Node, effects: &[Effect]) -> Vec<Violation> {
-    let early = effects.iter().filter_map(|effect| match effect {
+    effects
+        .iter()
+        .filter_map(|effect| check_effect(node, effect))
+        .collect()
+}
+
+fn check_effect(node: &Node, effect: &Effect) -> Option<Violation> {
+    let is_begun = |gtid: &Gtid| node.transaction(gtid).is_some_and(Transaction::is_begun);
+    let fate = |gtid: &Gtid| node.transaction(gtid).and_then(Transaction::durable_fate);
+    match effect {
         Effect::Send { after: After::Now, call } => match &call.message {
-            Message::Finish(order) if order.verb == FinishVerb::Commit => Some(order.gtid),
-            Message::Finish(_) | Message::Prepare(_) => None,
+            Message::Finish(order) => {
+                let gtid = order.gtid;
+                let early = order.verb == FinishVerb::Commit && fate(&gtid) != Some(Fate::Commit);
+                early.then_some(Violation::SentEarly { gtid })
+            }
+            Message::Prepare(call) => {
+                let gtid = call.gtid;
+                (!is_begun(&gtid)).then_some(Violation::CalledEarly { gtid })
+            }
         },
+        Effect::Reply { after: After::Now, reply: Reply::Status(status), .. } => {
+            let gtid = status.id;
+            let told = status.outcome != Outcome::Pending;
+            let early = !is_begun(&gtid) || (told && fate(&gtid).is_none());
+            early.then_some(Violation::ToldEarly { gtid })
+        }
         Effect::Send { after: After::Durable(_), .. }
         | Effect::Append { .. }
         | Effect::Reply { .. }
         | Effect::Reload { .. } => None,
-    });
-    let undecided = early.filter(|gtid| {
-        node.transaction(gtid)
-            .is_none_or(|it| it.durable_fate() != Some(Fate::Commit))
-    });
-    undecided
-        .map(|gtid| Violation::SentEarly { gtid })
-        .collect()
+    }
 }
 
 fn check_transaction(transaction: &Transaction) -> Vec<Violation> {

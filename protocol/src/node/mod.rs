@@ -11,6 +11,12 @@
 //! Each `Send` gives exactly one [`Event::Answered`], each `Append` exactly one
 //! [`Event::Flushed`], and each request gets exactly one reply that is not dropped. A spurious
 //! [`Event::Timer`] is harmless.
+//!
+//! Appends of one transaction reach the journal in the order in which the node gave them. A node
+//! that gives a partition up (it is lost, acquired anew, or a flush of it is fenced or of unknown
+//! outcome) answers every request of it at once. What the driver still holds for it may then be
+//! dropped, or leave if its record turns out to be durable after all; but a second reply to a
+//! request is dropped.
 
 mod event;
 mod identity;

@@ -60,6 +60,12 @@ impl Transaction {
         &self.group
     }
 
+    /// Whether it is durable that it was begun: before that nobody may hear of it.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.begun_record == Durability::Durable
+    }
+
     /// The decision, if it is durable.
     #[must_use]
     pub fn durable_fate(&self) -> Option<Fate> {
