@@ -177,6 +177,8 @@ impl LocalService {
 
     fn listen(listener: TcpListener, router: Router) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
+        // A participant's router lets loopback in, and must be told who calls.
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "a service inside the test has ended");

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug_span};
+use tracing::{Instrument, debug, debug_span};
 
 use super::registry::{Registry, join};
 use super::reply::{read_ends, read_vote};
@@ -303,7 +303,10 @@ fn count(verb: &'static str, participant: &ParticipantName, answer: &Answer) {
     let answer = match answer {
         Answer::Vote { vote, .. } => vote_label(vote),
         Answer::End { end, .. } => end_label(end),
-        Answer::Unanswered { .. } => "unknown",
+        Answer::Unanswered { error } => {
+            debug!(%participant, verb, error, "a call was not answered");
+            "unknown"
+        }
     };
     let participant = participant.as_str().to_owned();
     metrics::counter!(

@@ -1,0 +1,64 @@
+//! Two banks and a coordinator, each a process of its own, each bank with a PostgreSQL server of
+//! its own; and a driver that moves money between them, kills what it is told to kill, and counts
+//! what is left.
+//!
+//! `cargo run --release --bin payments` does all the set-up. The program starts itself again in
+//! the roles of the coordinator and of a bank.
+
+mod arguments;
+mod audit;
+mod bank;
+mod driver;
+mod killer;
+mod report;
+mod scene;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use arguments::{Arguments, Role};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.role.clone() {
+        Some(Role::Coordinator { arguments }) => {
+            accordant_testbed::process::end_with_parent();
+            let program = std::ffi::OsString::from("accordant");
+            accordant_coordinator::cli::run(std::iter::once(program).chain(arguments))
+        }
+        Some(Role::Bank(bank)) => {
+            accordant_testbed::process::end_with_parent();
+            finish(bank::run(bank).map(|()| true))
+        }
+        None => finish(play(arguments)),
+    }
+}
+
+/// Runs the demo; false if something did not hold.
+fn play(arguments: Arguments) -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Runtime::new().context("the runtime did not start")?;
+    runtime.block_on(async {
+        let mut scene = scene::Scene::build(&arguments).await?;
+        let outcome = driver::play(&arguments, &mut scene).await?;
+        report::print(&outcome);
+        if let Some(path) = &arguments.json {
+            report::write(&outcome, path)?;
+        }
+        if arguments.keep {
+            scene.keep().await?;
+        }
+        Ok(outcome.holds())
+    })
+}
+
+fn finish(result: anyhow::Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
