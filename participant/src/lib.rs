@@ -82,6 +82,7 @@ mod router;
 mod sqlstate;
 mod statement;
 mod sweep;
+pub mod testing;
 
 pub use accordant_protocol as protocol;
 pub use branch::Branch;

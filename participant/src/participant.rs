@@ -22,7 +22,7 @@ use crate::sweep::{self, Swept};
 /// Cloning gives another handle to the same participant.
 #[derive(Clone)]
 pub struct Participant {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
 }
 
 /// A round of upkeep was not finished. The next one goes on.

@@ -148,3 +148,6 @@ pub(crate) fn refusal_code(code: &str) -> &'static str {
         _ => "accordant.database",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use accordant_participant::Participant;
-use accordant_participant::protocol::wire::contract::{FINISH_PATH, PREPARE_PATH, Vote};
+use accordant_participant::protocol::wire::contract::{
+    FINISH_PATH, FinishVerb, PREPARE_PATH, Vote,
+};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::{Method, Request, StatusCode};
@@ -36,75 +38,11 @@ async fn send(participant: &Participant, request: Request<Body>) -> (StatusCode,
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-#[tokio::test]
-async fn malformed_calls_are_refused_and_begin_nothing() {
+/// Every call is refused with its status, and nothing is begun.
+async fn all_refused(path: &str, calls: impl IntoIterator<Item = (String, u16)>) {
     let bank = bank().await;
     let participant = bank.participant().await;
-    let injection = "acc.0.00001.000000001' ; drop table account; --";
-    let finish = |field: &str, value: Value| {
-        let mut order = serde_json::to_value(order(
-            fresh(),
-            accordant_participant::protocol::wire::contract::FinishVerb::Abort,
-        ))
-        .unwrap();
-        order[field] = value;
-        json!({"participant": "bank", "orders": [order]}).to_string()
-    };
-    let too_many: Vec<_> = (0..33)
-        .map(|_| {
-            order(
-                fresh(),
-                accordant_participant::protocol::wire::contract::FinishVerb::Abort,
-            )
-        })
-        .collect();
-    for (path, body, status) in [
-        (PREPARE_PATH, String::new(), 400),
-        (PREPARE_PATH, "{".to_owned(), 400),
-        (PREPARE_PATH, "[]".to_owned(), 400),
-        (PREPARE_PATH, "null".to_owned(), 400),
-        (PREPARE_PATH, "\u{0}".to_owned(), 400),
-        (PREPARE_PATH, "[".repeat(100_000), 400),
-        (PREPARE_PATH, with("gtid", json!(injection)), 400),
-        (PREPARE_PATH, with("gtid", json!("")), 400),
-        (PREPARE_PATH, with("gtid", json!(5)), 400),
-        (PREPARE_PATH, with("branch", json!(-1)), 400),
-        (PREPARE_PATH, with("branch", json!(256)), 400),
-        (PREPARE_PATH, with("branch", json!(96)), 422),
-        (PREPARE_PATH, with("attempt", json!("1")), 400),
-        (PREPARE_PATH, with("epoch", json!(-1)), 400),
-        (PREPARE_PATH, with("deadline", json!(1.5)), 400),
-        (PREPARE_PATH, with("operation", json!("a'b")), 400),
-        (PREPARE_PATH, with("unheard_of", json!(1)), 400),
-        (
-            PREPARE_PATH,
-            with("payload", json!("x".repeat(64 * 1024))),
-            413,
-        ),
-        (
-            PREPARE_PATH,
-            with("payload", json!("x".repeat(1024 * 1024))),
-            413,
-        ),
-        (PREPARE_PATH, with("participant", json!("another")), 421),
-        (PREPARE_PATH, without("payload"), 400),
-        (PREPARE_PATH, without("watermark"), 400),
-        (FINISH_PATH, "{}".to_owned(), 400),
-        (FINISH_PATH, finish("verb", json!("forget")), 400),
-        (FINISH_PATH, finish("branch", json!(96)), 422),
-        (FINISH_PATH, finish("gtid", json!(injection)), 400),
-        (FINISH_PATH, finish("more", json!(1)), 400),
-        (
-            FINISH_PATH,
-            json!({"participant": "another", "orders": []}).to_string(),
-            421,
-        ),
-        (
-            FINISH_PATH,
-            json!({"participant": "bank", "orders": too_many}).to_string(),
-            422,
-        ),
-    ] {
+    for (body, status) in calls {
         let shown = body.chars().take(100).collect::<String>();
         let (found, problem) = post(&participant, path, body).await;
         assert_eq!(found.as_u16(), status, "{shown}: {problem}");
@@ -114,6 +52,63 @@ async fn malformed_calls_are_refused_and_begin_nothing() {
     let row = row.fetch_one(&mut bank.admin().await).await.unwrap();
     assert_eq!(sqlx::Row::get::<i64, _>(&row, 0), 0);
     assert!(bank.prepared().await.is_empty());
+}
+
+const INJECTION: &str = "acc.0.00001.000000001' ; drop table account; --";
+
+#[tokio::test]
+async fn malformed_prepare_is_refused_and_begins_nothing() {
+    let calls = [
+        (String::new(), 400),
+        ("{".to_owned(), 400),
+        ("[]".to_owned(), 400),
+        ("null".to_owned(), 400),
+        ("\u{0}".to_owned(), 400),
+        ("[".repeat(100_000), 400),
+        (with("gtid", json!(INJECTION)), 400),
+        (with("gtid", json!("")), 400),
+        (with("gtid", json!(5)), 400),
+        (with("branch", json!(-1)), 400),
+        (with("branch", json!(256)), 400),
+        (with("branch", json!(96)), 422),
+        (with("attempt", json!("1")), 400),
+        (with("epoch", json!(-1)), 400),
+        (with("deadline", json!(1.5)), 400),
+        (with("operation", json!("a'b")), 400),
+        (with("unheard_of", json!(1)), 400),
+        (with("payload", json!("x".repeat(64 * 1024))), 413),
+        (with("payload", json!("x".repeat(1024 * 1024))), 413),
+        (with("participant", json!("another")), 421),
+        (without("payload"), 400),
+        (without("watermark"), 400),
+    ];
+    all_refused(PREPARE_PATH, calls).await;
+}
+
+#[tokio::test]
+async fn malformed_finish_is_refused_and_begins_nothing() {
+    let finish = |field: &str, value: Value| {
+        let mut order = serde_json::to_value(order(fresh(), FinishVerb::Abort)).unwrap();
+        order[field] = value;
+        json!({"participant": "bank", "orders": [order]}).to_string()
+    };
+    let too_many: Vec<_> = (0..33).map(|_| order(fresh(), FinishVerb::Abort)).collect();
+    let calls = [
+        ("{}".to_owned(), 400),
+        (finish("verb", json!("forget")), 400),
+        (finish("branch", json!(96)), 422),
+        (finish("gtid", json!(INJECTION)), 400),
+        (finish("more", json!(1)), 400),
+        (
+            json!({"participant": "another", "orders": []}).to_string(),
+            421,
+        ),
+        (
+            json!({"participant": "bank", "orders": too_many}).to_string(),
+            422,
+        ),
+    ];
+    all_refused(FINISH_PATH, calls).await;
 }
 
 #[tokio::test]

@@ -1,11 +1,17 @@
 //! The participant against a real PostgreSQL.
 
 #[cfg(test)]
+mod document;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod rehearsal;
+#[cfg(test)]
+mod replies;
 #[cfg(test)]
 mod retention;
 #[cfg(test)]

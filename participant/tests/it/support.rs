@@ -344,7 +344,13 @@ pub(crate) fn result_of(vote: &Vote) -> &str {
         Vote::Yes { result: Some(result) }
         | Vote::ReadOnly { result: Some(result) }
         | Vote::Committed { result: Some(result) } => result.text(),
-        _ => panic!("no result: {vote:?}"),
+        Vote::Yes { .. }
+        | Vote::ReadOnly { .. }
+        | Vote::Committed { .. }
+        | Vote::No { .. }
+        | Vote::InProgress
+        | Vote::RetryLater { .. }
+        | _ => panic!("no result: {vote:?}"),
     }
 }
 
