@@ -105,3 +105,84 @@ mod sqlite {
 
     accordant_coordinator::journal_conformance!(Sqlite::new());
 }
+
+mod postgres {
+    use std::sync::Weak;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use accordant_coordinator::journal::postgres::{PostgresOptions, PostgresStore};
+    use accordant_testbed_postgres::Postgres;
+    use sqlx::Connection as _;
+    use tokio::sync::Mutex;
+
+    use super::*;
+
+    /// One server for the cases that run at a time, each with a database of its own; the last one to
+    /// end stops it. A static that held it would never be dropped.
+    static SERVER: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
+    static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+    struct Server {
+        url: String,
+        _server: Arc<Postgres>,
+    }
+
+    impl Server {
+        async fn new() -> Self {
+            let mut shared = SERVER.lock().await;
+            let server = match shared.upgrade() {
+                Some(server) => server,
+                None => Arc::new(Postgres::builder().durable(false).start().await.unwrap()),
+            };
+            *shared = Arc::downgrade(&server);
+            drop(shared);
+            let name = format!("journal_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+            server.create_database(&name).await.unwrap();
+            Self { url: server.url(&name), _server: server }
+        }
+
+        async fn open(&self) -> Arc<dyn Store> {
+            let options = PostgresOptions {
+                url: self.url.clone(),
+                cluster: cluster(),
+                partitions: Some(4),
+                restored: false,
+                accept_unsafe_server: true,
+            };
+            Arc::new(PostgresStore::open(options).await.unwrap())
+        }
+    }
+
+    #[async_trait]
+    impl Harness for Server {
+        async fn store(&self) -> Arc<dyn Store> {
+            self.open().await
+        }
+
+        async fn other(&self) -> Arc<dyn Store> {
+            self.open().await
+        }
+
+        async fn reopen(&self) -> Arc<dyn Store> {
+            self.open().await
+        }
+
+        async fn overwrite(&self, gtid: Gtid, position: Position, body: &str) {
+            let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+            let sql = "update accordant_journal.record set body = $3
+                where gtid = $1 and position = $2";
+            let update = sqlx::query(sql).bind(gtid.to_string());
+            let update = update.bind(i64::from(position.0)).bind(body);
+            assert_eq!(
+                update
+                    .execute(&mut connection)
+                    .await
+                    .unwrap()
+                    .rows_affected(),
+                1
+            );
+        }
+    }
+
+    accordant_coordinator::journal_conformance!(Server::new().await);
+}

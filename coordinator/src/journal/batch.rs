@@ -121,6 +121,11 @@ impl Batch {
         }
     }
 
+    /// Whether an entry is settled as durable.
+    pub(crate) fn is_durable(&self, index: usize) -> bool {
+        self.settled.get(index).copied().flatten() == Some(Flushed::Durable)
+    }
+
     /// What became of each entry. One that nothing was said about contradicts what a store promises,
     /// so it is refused rather than called durable.
     pub(crate) fn into_flushed(mut self) -> Vec<Flushed> {

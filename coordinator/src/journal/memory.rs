@@ -182,8 +182,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The tables of a journal in memory; for other stores, a picture of a part of theirs.
 #[derive(Default)]
-struct MemoryTables {
+pub(super) struct MemoryTables {
     partitions: BTreeMap<PartitionId, Partition>,
     transactions: BTreeMap<Gtid, Transaction>,
     keys: BTreeMap<(TenantName, IdempotencyKey), Gtid>,
@@ -212,6 +213,40 @@ struct Body {
 }
 
 impl MemoryTables {
+    /// Paints a partition.
+    pub(super) fn put_partition(&mut self, id: PartitionId, epoch: Epoch, horizon: Timestamp) {
+        self.partitions
+            .insert(id, Partition { epoch, horizon, ..Partition::default() });
+    }
+
+    /// Paints a transaction.
+    pub(super) fn put_transaction(
+        &mut self,
+        gtid: Gtid,
+        key: Option<(TenantName, IdempotencyKey)>,
+    ) {
+        if let Some(key) = &key {
+            self.keys.insert(key.clone(), gtid);
+        }
+        self.transactions
+            .insert(gtid, Transaction { key, closed: None });
+    }
+
+    /// Paints a record of a transaction.
+    pub(super) fn put_record(
+        &mut self,
+        gtid: Gtid,
+        position: Position,
+        fate: Option<Fate>,
+        body: String,
+    ) {
+        self.records
+            .insert((gtid, position), Body { epoch: Epoch(0), body });
+        if let Some(fate) = fate {
+            self.fates.insert(gtid, fate);
+        }
+    }
+
     fn stored(&self, gtid: Gtid) -> Option<Stored> {
         let closed = self.transactions.get(&gtid)?.closed;
         let all = (gtid, Position(0))..=(gtid, Position(u32::MAX));

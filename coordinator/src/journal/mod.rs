@@ -7,6 +7,7 @@
 //! | [`group_commit`] | one writer that makes what is pending durable at once |
 //! | [`lease`] | keeping the leases of the partitions that are held |
 //! | [`sqlite`] | a store in one SQLite file, the default |
+//! | [`postgres`] | a store in a PostgreSQL database |
 //! | [`memory`] | a store in memory, with faults on request |
 //! | [`limits`] | every bound, with its reason |
 //!
@@ -21,6 +22,7 @@ mod incarnation;
 pub mod lease;
 pub mod limits;
 pub mod memory;
+pub mod postgres;
 mod room;
 pub mod sqlite;
 mod stats;
