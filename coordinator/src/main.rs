@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `accordant` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    accordant_coordinator::cli::main()
+}
