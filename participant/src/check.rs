@@ -112,8 +112,9 @@ const WANTED_COLUMNS: &[(&str, &str, &str)] = &[
     ("instance", "starts", "bigint"),
     ("floor", "issuer", "text"),
     ("floor", "minted", "bigint"),
+    ("floor", "settling", "bigint"),
+    ("floor", "since", "timestamp with time zone"),
     ("floor", "settled", "bigint"),
-    ("floor", "raised_at", "timestamp with time zone"),
 ];
 
 /// Checks the server and the session, before the tables are there.

@@ -64,7 +64,7 @@ pub(crate) async fn seal(
     };
     let identity = Engine::identity(&server, starts(row)?);
     let state: String = row.try_get("state")?;
-    // The row may be an earlier one, which was only read: then nothing was flushed for it here.
+    // An earlier row was only read: nothing was flushed for it here.
     if row.try_get("replicated")? {
         crate::look::barrier(lease).await?;
     }

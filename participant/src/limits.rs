@@ -76,6 +76,9 @@ pub(crate) const INQUIRY_BYTES_MAX: usize = 16 * 1024;
 /// How long a shutdown waits for branches that are at work.
 pub(crate) const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
 
+/// Tries to seal on a connection that may have died while it was idle.
+pub(crate) const SEALS_MAX: usize = 2;
+
 /// Tries to reach the database to learn what became of a vote message whose answer was lost.
 pub(crate) const RECALLS_MAX: usize = 5;
 

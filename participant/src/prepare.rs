@@ -23,7 +23,7 @@ use crate::crash::crash_point;
 use crate::engine::{Engine, Unanswered};
 use crate::inbox::{self, Sealed};
 use crate::limits::{
-    IDLE_GRACE_MS, LOOK_MS_MIN, RECALL_PAUSE, RECALLS_MAX, STATEMENT_MAX, WORK_MS_MAX,
+    IDLE_GRACE_MS, LOOK_MS_MIN, RECALL_PAUSE, RECALLS_MAX, SEALS_MAX, STATEMENT_MAX, WORK_MS_MAX,
 };
 use crate::look::{self, Look, bounded};
 use crate::metric;
@@ -290,17 +290,18 @@ async fn refuse(
 ) -> Result<Answer, Unanswered> {
     let said = refusal.into_wire();
     crash_point!("participant.refuse.before_seal");
-    let first = match lease {
+    let mut sealed = match lease {
         Some(lease) => seal_on(engine, lease, &gid, &said, Session::InBranch).await,
         None => Err(Unanswered::Task),
     };
-    let sealed = match first {
-        Ok(sealed) => sealed,
-        Err(_) => {
-            let lease = engine.control.lease().await?;
-            seal_on(engine, lease, &gid, &said, Session::Clean).await?
+    for _ in 0..SEALS_MAX {
+        if sealed.is_ok() {
+            break;
         }
-    };
+        let lease = engine.control.lease().await?;
+        sealed = seal_on(engine, lease, &gid, &said, Session::Clean).await;
+    }
+    let sealed = sealed?;
     crash_point!("participant.refuse.after_seal");
     match sealed {
         Sealed::Aborted { refusal, identity } => {
@@ -321,7 +322,13 @@ async fn seal_on(
     refusal: &contract::Refusal,
     session: Session,
 ) -> Result<Sealed, Unanswered> {
-    let sealed = inbox::seal(engine, &mut lease, gid, Some(refusal), session).await?;
+    let sealed = match inbox::seal(engine, &mut lease, gid, Some(refusal), session).await {
+        Ok(sealed) => sealed,
+        Err(error) => {
+            lease.discard();
+            return Err(error);
+        }
+    };
     match sealed.holding() {
         // The message has failed in the middle: the session is in a failed transaction.
         Holding::Active => drop(lease),

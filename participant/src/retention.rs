@@ -1,9 +1,9 @@
 //! What keeps the participant's table from growing for ever.
 //!
 //! Calls carry the time up to which their partition will ask about nothing any more. It is written
-//! down lazily as a *floor*. The vote message refuses what was minted at or below the floor, and a
-//! floor that has stood for longer than any branch can be open is *settled*: then the markers and
-//! seals at or below it are deleted, because no branch is left that could need them.
+//! down lazily as a *floor*. The vote message refuses what was minted at or below the floor. What
+//! it has refused for longer than any branch can be open is *settled*: its markers and seals are
+//! deleted, because no branch is left that could need them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,8 +71,7 @@ async fn round_on(engine: &Engine, lease: &mut Lease) -> Result<u64, Unanswered>
         let minted = i64::try_from(watermark.as_millis()).unwrap_or(i64::MAX);
         let raise = sqlx::query(statement::RAISE_FLOOR)
             .bind(issuer)
-            .bind(minted)
-            .bind(grace_ms);
+            .bind(minted);
         bounded(STATEMENT_MAX, raise.execute(lease.pg())).await?;
     }
     let settle = sqlx::query(statement::SETTLE_FLOORS).bind(grace_ms);

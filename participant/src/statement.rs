@@ -74,21 +74,17 @@ pub(crate) const SLOTS: &str = "
         from pg_prepared_xacts
     ) prepared";
 
-/// Raises a floor. What was the floor for longer than any branch can be open becomes settled.
+/// Raises a floor.
 pub(crate) const RAISE_FLOOR: &str = "
-    insert into accordant.floor as f (issuer, minted, settled) values ($1, $2, 0)
-    on conflict (issuer) do update
-    set minted = excluded.minted,
-        settled = case when f.raised_at < clock_timestamp() - $3::bigint * interval '1 millisecond'
-                      then f.minted else f.settled end,
-        raised_at = case when f.raised_at < clock_timestamp() - $3::bigint * interval '1 millisecond'
-                        then clock_timestamp() else f.raised_at end
+    insert into accordant.floor as f (issuer, minted, settling) values ($1, $2, $2)
+    on conflict (issuer) do update set minted = excluded.minted
     where f.minted < excluded.minted";
 
-/// Settles a floor that has stood still for longer than any branch can be open.
+/// Settles what has been refused for longer than any branch can be open, and begins to wait for
+/// what is refused by now.
 pub(crate) const SETTLE_FLOORS: &str = "
-    update accordant.floor set settled = minted, raised_at = clock_timestamp()
-    where settled < minted and raised_at < clock_timestamp() - $1::bigint * interval '1 millisecond'";
+    update accordant.floor set settled = settling, settling = minted, since = clock_timestamp()
+    where settled < minted and since < clock_timestamp() - $1::bigint * interval '1 millisecond'";
 
 /// What may be deleted.
 pub(crate) const FLOORS: &str = "select issuer, settled from accordant.floor where settled > 0";
@@ -313,7 +309,8 @@ pub(crate) fn seal(gid: &Gid, refusal: Option<&str>, session: Session) -> Assert
         insert into accordant.branch (gtid, branch, op, state, refusal)
         values ('{gtid}', {branch}, '2pc', 'aborted', {refusal}) on conflict do nothing;
         select state, result, refusal, (select starts from accordant.instance) as starts,
-            current_setting('synchronous_standby_names') <> '' as replicated
+            xmin is distinct from pg_current_xact_id_if_assigned()::xid
+                and current_setting('synchronous_standby_names') <> '' as replicated
         from accordant.branch where gtid = '{gtid}' and branch = {branch} and op = '2pc';
         commit"
     ))

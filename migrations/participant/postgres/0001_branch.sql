@@ -45,10 +45,12 @@ create table accordant.floor (
     issuer    text collate "C" not null,
     -- Milliseconds since 1970, as in a gtid: nothing minted at or before this is taken.
     minted    bigint           not null,
-    -- Rows minted at or before this may be deleted: it was the floor for so long that no branch
-    -- is open any more that has read a lower one.
-    settled   bigint           not null,
-    raised_at timestamptz      not null default now(),
+    -- Nothing minted at or before this has been taken since `since`.
+    settling  bigint           not null,
+    since     timestamptz      not null default now(),
+    -- Rows minted at or before this may be deleted: it was refused for so long that no branch is
+    -- open any more that has read a lower floor.
+    settled   bigint           not null default 0,
     constraint floor_pkey primary key (issuer),
-    constraint floor_order check (0 <= settled and settled <= minted)
+    constraint floor_order check (0 <= settled and settled <= settling and settling <= minted)
 );

@@ -108,7 +108,7 @@ async fn errors_of_a_vote_message() {
         ),
         (
             3,
-            "insert into accordant.floor values ('acc.0.00001', 1000000, 0)",
+            "insert into accordant.floor (issuer, minted, settling) values ('acc.0.00001', 1000000, 0)",
             coded("23502", VoteFault::BelowFloor),
         ),
     ] {

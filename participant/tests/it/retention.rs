@@ -78,3 +78,37 @@ async fn floor_that_is_young_refuses_and_deletes_nothing() {
     let (status, _) = try_prepare(&participant, &late).await.unwrap_err();
     assert_eq!(status.as_u16(), 410);
 }
+
+#[tokio::test]
+async fn floor_that_rises_all_the_time_settles_only_what_was_refused_for_long() {
+    let bank = bank().await;
+    let hour = Duration::from_secs(3600);
+    let participant = bank
+        .builder()
+        .retention(hour, hour)
+        .connect()
+        .await
+        .unwrap();
+    let start = now_ms() - 100_000;
+    let (old, young) = (minted_at(start + 5), minted_at(start + 15));
+    for gtid in [old, young] {
+        assert_eq!(abort(&participant, gtid).await, BranchEnd::Aborted);
+    }
+    let raise = async |floor: u64| {
+        let mut carrier = order(fresh(), FinishVerb::Abort);
+        carrier.watermark = Timestamp::from_millis(floor);
+        finish_many(&participant, vec![carrier]).await;
+        participant.retain_once().await.unwrap()
+    };
+    assert_eq!(raise(start + 10).await, 0);
+    // The first value has stood for more than an hour when the second comes.
+    bank.run("update accordant.floor set since = since - interval '2 hours'")
+        .await;
+    assert_eq!(raise(start + 20).await, 1);
+    assert_eq!(bank.state(young).await.as_deref(), Some("aborted"));
+    assert_eq!(raise(start + 30).await, 0);
+    bank.run("update accordant.floor set since = since - interval '2 hours'")
+        .await;
+    assert_eq!(raise(start + 31).await, 1);
+    assert_eq!(bank.state(young).await, None);
+}

@@ -348,7 +348,7 @@ async fn transaction_at_or_below_the_floor_is_refused_without_a_vote() {
     let old = minted_at(now_ms() - 10_000);
     // The floor rises while the branch works: the vote message itself must refuse.
     let raise = format!(
-        "{SPEND}; insert into accordant.floor values ('test.0.00001', {}, 0, now())",
+        "{SPEND}; insert into accordant.floor (issuer, minted, settling) values ('test.0.00001', {}, 0)",
         old.minted().as_millis()
     );
     let (status, problem) = try_prepare(&participant, &call(old, "sql", json!(raise)))
@@ -360,7 +360,7 @@ async fn transaction_at_or_below_the_floor_is_refused_without_a_vote() {
     );
     assert_eq!(bank.state(old).await, None);
     bank.run(&format!(
-        "insert into accordant.floor values ('test.0.00001', {}, 0, now())",
+        "insert into accordant.floor (issuer, minted, settling) values ('test.0.00001', {}, 0)",
         old.minted().as_millis()
     ))
     .await;
