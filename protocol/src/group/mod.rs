@@ -17,6 +17,7 @@
 
 mod machine;
 mod progress;
+mod reading;
 mod table;
 #[cfg(test)]
 mod tests;
