@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -185,8 +186,9 @@ impl Builder {
 
     /// How long a branch waits for one lock; two seconds if not said.
     pub fn lock_timeout(mut self, lock_timeout: Duration) -> Self {
-        // Zero would mean for ever.
-        self.settings.lock_timeout = lock_timeout.max(Duration::from_millis(1));
+        // Zero would mean for ever, and the server takes no more than some weeks.
+        let longest = Duration::from_millis(limits::WORK_MS_MAX);
+        self.settings.lock_timeout = lock_timeout.clamp(Duration::from_millis(1), longest);
         self
     }
 
@@ -302,6 +304,7 @@ impl Builder {
             watermarks: Watermarks::default(),
             inquirer,
             settings: self.settings,
+            calls: Semaphore::new(limits::CALLS_MAX),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use accordant_protocol::id::{OperationName, ParticipantName};
 use accordant_protocol::wire::contract::Identity;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +28,8 @@ pub(crate) struct Engine {
     pub watermarks: Watermarks,
     pub inquirer: Option<Inquirer>,
     pub settings: Settings,
+    /// Calls that are taken at the same time.
+    pub calls: Semaphore,
     /// Branches at work. They go on when a caller hangs up.
     pub tasks: TaskTracker,
     /// Cancelled when the participant shuts down.

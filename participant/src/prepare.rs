@@ -29,7 +29,7 @@ use crate::look::{self, Look, bounded};
 use crate::metric;
 use crate::pool::{Lease, LeaseError};
 use crate::prepared::{self, Voted};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, STALE_PLAN};
 use crate::sqlstate;
 use crate::statement::{self, Bounds, End, Session};
 
@@ -332,6 +332,7 @@ async fn seal_on(
     match sealed.holding() {
         // The message has failed in the middle: the session is in a failed transaction.
         Holding::Active => drop(lease),
+        Holding::Committed | Holding::Sealed if refusal.code == STALE_PLAN => drop(lease),
         Holding::Nothing | Holding::Prepared | Holding::Committed | Holding::Sealed => {
             lease.release();
         }

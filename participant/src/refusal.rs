@@ -74,6 +74,9 @@ impl std::fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// The code of a refusal after which the session is not to be used again.
+pub(crate) const STALE_PLAN: &str = "accordant.stale_plan";
+
 impl From<contract::Refusal> for Refusal {
     fn from(said: contract::Refusal) -> Self {
         Self { said: said.bounded(), lost: false }
@@ -87,6 +90,9 @@ impl From<sqlx::Error> for Refusal {
             Some(answer) => answer.message().to_owned(),
             None => error.to_string(),
         };
+        if sqlstate::is_stale_plan(&error) {
+            return Self::new(STALE_PLAN, text).retryable();
+        }
         match sqlstate::code(&error) {
             Some(code) => {
                 let text = format!("{text} (SQLSTATE {code})");

@@ -57,6 +57,10 @@ async fn admit(State(engine): State<Arc<Engine>>, request: Request, next: Next) 
         let detail = "the participant is shutting down; nothing was begun";
         return problem(Problem::new(ProblemCode::Draining, detail));
     }
+    let Ok(_permit) = engine.calls.try_acquire() else {
+        let detail = "too many calls are being answered; nothing was begun";
+        return problem(Problem::new(ProblemCode::Overloaded, detail));
+    };
     next.run(request).await
 }
 
@@ -232,7 +236,10 @@ impl std::fmt::Display for Chain<'_> {
 fn problem(problem: Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, MEDIA_TYPE, &problem);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+    ) {
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -131,6 +131,15 @@ pub(crate) fn is_passing(code: &str) -> bool {
     code.starts_with("40") || code.starts_with("53") || matches!(code, "55P03" | "55006" | "57014")
 }
 
+/// Whether a statement that the session remembers does not fit its tables any more: they were
+/// altered. The session will say so again and again, a new one will not.
+pub(crate) fn is_stale_plan(error: &sqlx::Error) -> bool {
+    // The code alone is that of everything that is not supported, and the text is translated.
+    answer(error).is_some_and(|answer| {
+        answer.code() == "0A000" && answer.routine() == Some("RevalidateCachedQuery")
+    })
+}
+
 /// The word for an error of the work, for programs.
 pub(crate) fn refusal_code(code: &str) -> &'static str {
     match code {

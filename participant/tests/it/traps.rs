@@ -411,3 +411,32 @@ async fn every_statement_is_parsed_by_a_migrated_server() {
     }
     admin.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn altered_table_costs_one_retryable_no_and_not_one_for_ever() {
+    async fn reads_all(branch: &mut Branch, (): ()) -> Result<(), Refusal> {
+        sqlx::query("select * from account")
+            .fetch_all(branch.connection())
+            .await?;
+        Ok(())
+    }
+    let bank = bank().await;
+    let builder = bank
+        .builder()
+        .connections_max(1)
+        .operation("reads_all", reads_all);
+    let participant = builder.connect().await.unwrap();
+    let vote = prepare(&participant, &call(fresh(), "reads_all", json!(null))).await;
+    assert!(matches!(vote, Vote::ReadOnly { .. }), "{vote:?}");
+    bank.run("alter table account add column note text").await;
+    let vote = prepare(&participant, &call(fresh(), "reads_all", json!(null))).await;
+    let Vote::No { refusal } = vote else {
+        panic!("{vote:?}")
+    };
+    assert_eq!(
+        (refusal.code.as_str(), refusal.retryable),
+        ("accordant.stale_plan", true)
+    );
+    let vote = prepare(&participant, &call(fresh(), "reads_all", json!(null))).await;
+    assert!(matches!(vote, Vote::ReadOnly { .. }), "{vote:?}");
+}
