@@ -157,9 +157,13 @@ fn reason(reason: &AbortReason) -> String {
             "{branch} refused: {} ({})",
             refusal.detail, refusal.code
         )),
-        AbortReason::DeadlinePassed { branches } => {
+        AbortReason::DeadlinePassed { branches, errors } => {
             let names: Vec<&str> = branches.iter().map(|name| name.as_str()).collect();
-            format!("no vote in time from {}", names.join(", "))
+            let errors: String = errors.iter().map(|error| format!("; {error}")).collect();
+            cell(&format!(
+                "no vote in time from {}{errors}",
+                names.join(", ")
+            ))
         }
         AbortReason::Recovered => "not decided before a restart or take-over".to_owned(),
         AbortReason::Presumed => "nothing was recorded when a participant asked".to_owned(),
