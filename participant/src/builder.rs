@@ -171,7 +171,8 @@ impl Builder {
     }
 
     /// How many branches may work at the same time, each on a connection of its own; 16 if not
-    /// said. One more is told to come later. Eight further connections serve phase two.
+    /// said. One more is told to come later. As many further connections, and at least
+    /// eight, serve phase two; each is opened when it is first needed.
     pub fn connections_max(mut self, connections_max: usize) -> Self {
         self.connections_max = connections_max.max(1);
         self
@@ -263,7 +264,10 @@ impl Builder {
         let engine = self.engine()?;
         let mut lease = engine.control.lease().await.map_err(unreachable)?;
         prepare_database(&mut lease, wishes, may_migrate).await?;
-        lease.release();
+        // It has no plans for tables that were not there yet.
+        drop(lease);
+        engine.control.set_migrated();
+        engine.work.set_migrated();
         Ok(Participant::start(Arc::new(engine), sweep))
     }
 
@@ -300,7 +304,10 @@ impl Builder {
             operations,
             states: Arc::new(self.states),
             work: Pool::new(options.clone(), self.connections_max),
-            control: Pool::new(options, limits::CONTROL_CONNECTIONS),
+            control: Pool::new(
+                options,
+                self.connections_max.max(limits::CONTROL_CONNECTIONS),
+            ),
             watermarks: Watermarks::default(),
             inquirer,
             settings: self.settings,

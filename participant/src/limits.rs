@@ -9,8 +9,9 @@ use accordant_protocol::limits::TIMEOUT_MS_MAX;
 /// database connection for as long as its handler runs.
 pub(crate) const BRANCH_CONNECTIONS: usize = 16;
 
-/// Connections for phase two, seals and looks. They are apart from those of the branches, because
-/// a branch may wait for a row lock that only the end of another branch releases.
+/// Connections for phase two, seals and looks, at least; as many as for branches if those are more,
+/// so that what was prepared can be ended at the same rate. They are apart from those of the
+/// branches, because a branch may wait for a row lock that only the end of another one releases.
 pub(crate) const CONTROL_CONNECTIONS: usize = 8;
 
 /// Calls that are taken at the same time. Each keeps a body of up to a mebibyte in memory.

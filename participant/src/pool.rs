@@ -4,6 +4,7 @@
 //! transaction of unknown state. Here a connection goes back only by [`Lease::release`]; whatever
 //! else happens to a lease closes it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::postgres::PgConnectOptions;
@@ -57,6 +58,8 @@ pub(crate) struct Pool {
     options: PgConnectOptions,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    /// Whether our tables are there, so that a session can plan for them.
+    migrated: AtomicBool,
 }
 
 /// One connection, for one use. Dropping it closes the connection.
@@ -69,7 +72,13 @@ pub(crate) struct Lease {
 impl Pool {
     pub(crate) fn new(options: PgConnectOptions, connections_max: usize) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(connections_max));
-        Arc::new(Self { options, idle: Mutex::new(Vec::new()), permits })
+        let (idle, migrated) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+        Arc::new(Self { options, idle, permits, migrated })
+    }
+
+    /// Our tables are there now. Connections made before are not to be released.
+    pub(crate) fn set_migrated(&self) {
+        self.migrated.store(true, Ordering::SeqCst);
     }
 
     /// Takes a connection, idle or new.
@@ -122,6 +131,9 @@ impl Pool {
             // this one, which it never sees the end of, and which the next message rolls back.
             std::mem::forget(pg.begin().await?);
             let row = sqlx::raw_sql(statement::SERVER).fetch_one(&mut pg).await?;
+            if self.migrated.load(Ordering::SeqCst) {
+                sqlx::raw_sql(statement::PLANS).execute(&mut pg).await?;
+            }
             Ok((pg, row))
         };
         let (pg, row) = match timeout(CONNECT_MAX, opening).await {

@@ -20,6 +20,32 @@ pub(crate) const SERVER: &str = "
                then substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
            end as timeline";
 
+/// What each session of ours keeps a plan of: planning them anew for each branch would take longer
+/// than all the rest of the branch takes the server's processor.
+///
+/// The marker's state is empty, which its column refuses, at or below the retention floor.
+pub(crate) const PLANS: &str = "
+    prepare accordant_look (text, smallint, text, oid, text, bigint) as
+    select b.state, b.result, b.refusal,
+        exists (
+            select from pg_prepared_xact() p where p.gid = $3 and p.dbid = $4
+        ) as prepared,
+        exists (
+            select from accordant.floor f where f.issuer = $5 and f.minted >= $6
+        ) as below_floor,
+        (select starts from accordant.instance) as starts,
+        pg_is_in_recovery() as recovering,
+        current_setting('synchronous_standby_names') <> '' as replicated
+    from (values (1)) as one (n)
+    left join accordant.branch b on b.gtid = $1 and b.branch = $2 and b.op = '2pc';
+    prepare accordant_mark (text, smallint, text, bigint, bigint) as
+    insert into accordant.branch (gtid, branch, op, state, result, epoch)
+    select $1, $2, '2pc',
+        case when not exists (
+            select from accordant.floor f where f.issuer = $3 and f.minted >= $4
+        ) then 'committed' end,
+        nullif(current_setting('accordant.result', true), ''), $5";
+
 /// Whether the branch wrote anything, and the hand-over of its result to the vote message. A
 /// serializable branch counts as a writer: only its commit or prepare tells whether it may stand.
 pub(crate) const BEFORE_VOTE: &str = "
@@ -207,7 +233,7 @@ pub(crate) fn open(gid: &Gid, database: u32, bounds: Bounds) -> AssertSqlSafe<St
 
 /// Looks at what the database holds for a branch.
 pub(crate) fn look(gid: &Gid, database: u32) -> AssertSqlSafe<String> {
-    let mut text = format!("{RESET}; begin; ");
+    let mut text = format!("{RESET}; begin isolation level read committed; ");
     write_look(&mut text, gid, database);
     text.push_str("; commit");
     AssertSqlSafe(text)
@@ -220,19 +246,7 @@ fn write_look(text: &mut String, gid: &Gid, database: u32) {
         text,
         format_args!(
             "select pg_try_advisory_xact_lock(hashtextextended('{gid}', 0)) as free;
-        select b.state, b.result, b.refusal,
-            exists (
-                select from pg_prepared_xact() p where p.gid = '{gid}' and p.dbid = {database}
-            ) as prepared,
-            exists (
-                select from accordant.floor f where f.issuer = '{issuer}' and f.minted >= {minted}
-            ) as below_floor,
-            (select starts from accordant.instance) as starts,
-            pg_is_in_recovery() as recovering,
-            current_setting('synchronous_standby_names') <> '' as replicated
-        from (values (1)) as one (n)
-        left join accordant.branch b
-            on b.gtid = '{gtid}' and b.branch = {branch} and b.op = '2pc'"
+        execute accordant_look ('{gtid}', {branch}, '{gid}', {database}, '{issuer}', {minted})"
         ),
     );
 }
@@ -264,12 +278,7 @@ pub(crate) fn vote(gid: &Gid, epoch: Epoch, lock_ms: u64, end: End) -> AssertSql
             set_config('synchronous_commit', 'on', true),
             set_config('statement_timeout', '0', true),
             set_config('lock_timeout', '{lock_ms}', true);
-        insert into accordant.branch (gtid, branch, op, state, result, epoch)
-        select '{gtid}', {branch}, '2pc',
-            case when not exists (
-                select from accordant.floor f where f.issuer = '{issuer}' and f.minted >= {minted}
-            ) then 'committed' end,
-            nullif(current_setting('accordant.result', true), ''), {epoch};
+        execute accordant_mark ('{gtid}', {branch}, '{issuer}', {minted}, {epoch});
         {end}"
     ))
 }
@@ -303,7 +312,7 @@ pub(crate) fn seal(gid: &Gid, refusal: Option<&str>, session: Session) -> Assert
     };
     let refusal = refusal.map_or_else(|| "null".to_owned(), hexadecimal);
     AssertSqlSafe(format!(
-        "{rollback}{RESET}; begin;
+        "{rollback}{RESET}; begin isolation level read committed;
         select set_config('lock_timeout', '{SEAL_LOCK_TIMEOUT_MS}', true),
             set_config('synchronous_commit', 'on', true);
         insert into accordant.branch (gtid, branch, op, state, refusal)

@@ -50,6 +50,7 @@ async fn start() -> Postgres {
 /// Opens as a branch is opened, does `work`, and returns the error of the vote message.
 async fn vote(server: &Postgres, random: u128, work: &str) -> Result<(), sqlx::Error> {
     let mut connection = connect(server).await;
+    run(&mut connection, statement::PLANS).await.unwrap();
     let gid = gid(random);
     run(
         &mut connection,
@@ -138,6 +139,7 @@ async fn serialization_failure_at_the_vote() {
     let (mut one, mut two) = (connect(&server).await, connect(&server).await);
     let mut faults = Vec::new();
     for (connection, random) in [(&mut one, 1), (&mut two, 2)] {
+        run(connection, statement::PLANS).await.unwrap();
         let begin = "begin isolation level serializable; select count(*) from note";
         run(
             connection,

@@ -440,3 +440,22 @@ async fn altered_table_costs_one_retryable_no_and_not_one_for_ever() {
     let vote = prepare(&participant, &call(fresh(), "reads_all", json!(null))).await;
     assert!(matches!(vote, Vote::ReadOnly { .. }), "{vote:?}");
 }
+
+#[tokio::test]
+async fn session_without_its_plans_is_replaced() {
+    let bank = bank().await;
+    let participant = bank.builder().connections_max(1).connect().await.unwrap();
+    for sql in [
+        "deallocate all",
+        "insert into owner values (1); deallocate all",
+    ] {
+        let vote = prepare(&participant, &call(fresh(), "sql", json!(sql))).await;
+        assert!(
+            matches!(vote, Vote::ReadOnly { .. } | Vote::No { .. }),
+            "{vote:?}"
+        );
+        let gtid = fresh();
+        is_yes(&prepare(&participant, &debit_call(gtid, 1)).await);
+        assert_eq!(abort(&participant, gtid).await, BranchEnd::Aborted);
+    }
+}
