@@ -39,10 +39,17 @@ pub(super) async fn load(
         };
         after = page.last().map(|stored| stored.gtid);
         let last = page.len() < PAGE_MAX;
-        let found: Vec<Found> = page
-            .into_iter()
-            .filter_map(|stored| found(stored, epoch, quarantine))
-            .collect();
+        let mut found = Vec::with_capacity(page.len());
+        for stored in page {
+            let gtid = stored.gtid;
+            match as_found(stored, epoch) {
+                Ok(it) => found.extend(it),
+                Err(error) => {
+                    quarantine.add(gtid, error);
+                    let _stopped = shard.send(Event::Quarantined { gtid }).await;
+                }
+            }
+        }
         count += found.len();
         // The shard is gone only when the coordinator stops.
         let loaded = shard
@@ -56,22 +63,16 @@ pub(super) async fn load(
 
 /// A stored transaction as the node takes it. One that this very owner has begun meanwhile is not
 /// found: the node has it.
-fn found(stored: Stored, epoch: Epoch, quarantine: &Quarantine) -> Option<Found> {
+fn as_found(stored: Stored, epoch: Epoch) -> Result<Option<Found>, String> {
     let gtid: Gtid = stored.gtid;
     if stored
         .records
         .first()
         .is_some_and(|first| first.epoch == epoch)
     {
-        return None;
+        return Ok(None);
     }
-    match history(stored) {
-        Ok(history) => Some(Found { gtid, history }),
-        Err(error) => {
-            quarantine.add(gtid, error);
-            None
-        }
-    }
+    Ok(Some(Found { gtid, history: history(stored)? }))
 }
 
 /// Folds the records of a stored transaction.

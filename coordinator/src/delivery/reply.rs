@@ -60,8 +60,10 @@ pub(super) fn read_ends(orders: &[FinishOrder], received: Received) -> Vec<Answe
     let answer = |order: &FinishOrder| match ends.remove(&(order.gtid, order.branch, order.attempt))
     {
         None => unanswered("the reply leaves this order out"),
+        // The end is a fact, whatever it brings along; the transaction must close.
         Some(BranchEnd::Committed { result }) if too_large(result.as_ref()) => {
-            unanswered("the result is larger than allowed")
+            let end = BranchEnd::Committed { result: None };
+            Answer::End { identity: identity.clone(), end }
         }
         Some(end) => Answer::End { identity: identity.clone(), end },
     };

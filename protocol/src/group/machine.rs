@@ -274,9 +274,18 @@ impl Group {
                 self.tell_abort(Gate::Open, orders);
             }
             Rule::To(_) => {
-                let late = self.branches.iter().filter(|branch| !branch.has_agreed());
-                let branches = late.map(|branch| branch.name.clone()).collect();
-                self.abort(now, AbortReason::DeadlinePassed { branches }, orders);
+                let late = || self.branches.iter().filter(|branch| !branch.has_agreed());
+                let branches = late().map(|branch| branch.name.clone()).collect();
+                let errors = late().filter_map(|branch| {
+                    let error = branch.last_error.as_ref()?;
+                    Some(cut(&format!("{}: {error}", branch.name), REASON_BYTES_MAX))
+                });
+                let errors = errors.collect();
+                self.abort(
+                    now,
+                    AbortReason::DeadlinePassed { branches, errors },
+                    orders,
+                );
             }
             Rule::Until(_) | Rule::Stay | Rule::Refuse => {}
         }

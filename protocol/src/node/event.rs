@@ -90,6 +90,12 @@ pub enum Event {
         /// The database that answered.
         identity: Identity,
     },
+    /// An open transaction was found whose history is not legal: it is left alone, and what its
+    /// participants hold of it must be left to them too.
+    Quarantined {
+        /// Which.
+        gtid: Gtid,
+    },
     /// The retention horizon was raised, durably.
     HorizonRaised {
         /// Which partition.

@@ -119,6 +119,7 @@ impl Node {
             Event::Loaded { partition, epoch, found, last } => {
                 self.loaded(now, partition, epoch, found, last, &mut effects);
             }
+            Event::Quarantined { gtid } => self.quarantine(gtid),
             Event::Identified { participant, identity } => {
                 self.identified(participant, &identity);
             }

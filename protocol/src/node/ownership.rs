@@ -25,6 +25,8 @@ pub(super) struct Partition {
     /// Transactions that ended while it was being loaded. What is still to come may have been
     /// read before they did, and must not bring them to life again.
     pub(super) ended: BTreeSet<Gtid>,
+    /// When the oldest was minted that was found with a history that is not legal.
+    pub(super) quarantined: Option<Timestamp>,
 }
 
 /// An open transaction as it was found in the journal.
@@ -49,7 +51,7 @@ impl Node {
         let ended = BTreeSet::new();
         self.partitions.insert(
             partition,
-            Partition { epoch, horizon, loading: true, ended },
+            Partition { epoch, horizon, loading: true, ended, quarantined: None },
         );
     }
 
@@ -116,6 +118,16 @@ impl Node {
         self.carry_out(now, gtid, orders, effects);
     }
 
+    /// Keeps the watermark below a transaction that nobody may act upon.
+    pub(super) fn quarantine(&mut self, gtid: Gtid) {
+        if let Some(owned) = self.partitions.get_mut(&gtid.partition()) {
+            let oldest = owned
+                .quarantined
+                .map_or(gtid.minted(), |oldest| oldest.min(gtid.minted()));
+            owned.quarantined = Some(oldest);
+        }
+    }
+
     pub(super) fn raise_horizon(&mut self, partition: PartitionId, horizon: Timestamp) {
         if let Some(owned) = self.partitions.get_mut(&partition) {
             owned.horizon = owned.horizon.max(horizon);
@@ -167,8 +179,10 @@ impl Node {
             next.map(|(gtid, _)| *gtid)
                 .filter(|gtid| gtid.partition() == partition)
         });
+        let oldest = oldest.map(|gtid| gtid.minted());
         let below =
-            oldest.map(|gtid| Timestamp::from_millis(gtid.minted().as_millis().saturating_sub(1)));
-        below.map_or(owned.horizon, |below| below.min(owned.horizon))
+            |minted: Timestamp| Timestamp::from_millis(minted.as_millis().saturating_sub(1));
+        let kept = oldest.into_iter().chain(owned.quarantined).map(below);
+        kept.fold(owned.horizon, Timestamp::min)
     }
 }

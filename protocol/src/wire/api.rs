@@ -138,6 +138,9 @@ pub enum AbortReason {
     DeadlinePassed {
         /// Which.
         branches: Vec<BranchName>,
+        /// What the last call to each of them came to, where it is known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        errors: Vec<String>,
     },
     /// The coordinator restarted, or another took over, before it had decided.
     Recovered,

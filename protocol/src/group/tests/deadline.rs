@@ -1,5 +1,5 @@
 use super::fixture::{A, B, NOW, abort, in_phase, lost, record_abort, say, wanting, yes};
-use crate::group::{Gate, Input, Phase};
+use crate::group::{Answer, Gate, Input, Phase};
 use crate::wire::api::AbortReason;
 
 #[test]
@@ -7,13 +7,26 @@ fn the_deadline_aborts_every_branch_and_names_those_that_had_not_agreed() {
     let mut group = in_phase(Phase::Preparing);
     say(&mut group, A, yes());
     let orders = group.step(NOW, Input::Deadline).unwrap();
-    let reason = AbortReason::DeadlinePassed { branches: vec!["b".parse().unwrap()] };
+    let reason =
+        AbortReason::DeadlinePassed { branches: vec!["b".parse().unwrap()], errors: Vec::new() };
     let told = [
         wanting(abort(Gate::Open, A, 2), false),
         abort(Gate::Open, B, 2),
     ];
     assert_eq!(orders[..1], [record_abort(reason)]);
     assert_eq!(orders[1..], told);
+}
+
+#[test]
+fn the_reason_tells_what_the_last_call_came_to() {
+    let mut group = in_phase(Phase::Preparing);
+    let error = "connection refused".to_owned();
+    say(&mut group, B, Answer::Unanswered { error });
+    group.step(NOW, Input::Deadline).unwrap();
+    let Some(AbortReason::DeadlinePassed { errors, .. }) = group.reason() else {
+        panic!("{:?}", group.reason());
+    };
+    assert_eq!(errors, &["b: connection refused"]);
 }
 
 #[test]

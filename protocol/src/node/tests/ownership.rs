@@ -227,6 +227,22 @@ fn the_watermark_stays_below_the_oldest_open_transaction_and_the_horizon() {
 }
 
 #[test]
+fn the_watermark_stays_below_what_is_under_quarantine() {
+    let mut node = acquired();
+    let horizon = NOW.plus_millis(1_000);
+    load(&mut node, vec![]);
+    take(&mut node, Event::HorizonRaised { partition: P, horizon });
+    take(&mut node, Event::Quarantined { gtid: gtid(1) });
+    submit(&mut node, submission(2, "k2", Wait::Decided));
+    let flushed = Event::Flushed {
+        token: crate::effect::Token(0),
+        outcome: crate::effect::Appended::Durable,
+    };
+    let below = Timestamp::from_millis(gtid(1).minted().as_millis() - 1);
+    assert_eq!(watermarks(&take(&mut node, flushed)), [below, below]);
+}
+
+#[test]
 fn no_watermark_is_told_before_the_last_transaction_was_found() {
     let mut node = Node::new(config());
     let horizon = NOW.plus_millis(1_000);
