@@ -349,6 +349,49 @@ async fn leases_are_renewed_and_a_lost_partition_is_reported_once() {
         .expect("it was given back");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_flush_that_hangs_makes_the_journal_not_ready_until_it_ends() {
+    let mut world = world(1).await;
+    let gate = Gate::new();
+    world.store.inject(Fault::PauseInside(gate.clone()));
+    let begun = world.transaction().begun();
+    world.journal.append(SHARD, vec![forced(1, begun)]).unwrap();
+    let mut health = world.journal.health();
+    health
+        .wait_for(|health| matches!(health, Health::NotReady { .. }))
+        .await
+        .unwrap();
+    assert!(!world.journal.admits());
+    gate.open();
+    assert_eq!(world.next().await, durable(1));
+    health
+        .wait_for(|health| *health == Health::Ready)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_lands_after_its_reply_was_lost_is_fenced_by_the_raised_epoch() {
+    let mut world = world(1).await;
+    let gate = Gate::new();
+    world.store.inject(Fault::UnknownLate(gate.clone()));
+    let transaction = world.transaction();
+    world
+        .journal
+        .append(SHARD, vec![forced(1, transaction.begun())])
+        .unwrap();
+    assert_eq!(world.next().await.outcome, Appended::Unknown);
+    gate.reached().await;
+    world
+        .journal
+        .acquire(PARTITION, &lease("me"))
+        .await
+        .unwrap();
+    gate.open();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(world.store.read(transaction.gtid).await.unwrap().is_none());
+}
+
 #[tokio::test]
 async fn a_paused_writer_is_fenced_by_a_take_over_and_counted() {
     let mut world = world(1).await;

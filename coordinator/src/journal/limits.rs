@@ -40,11 +40,15 @@ pub const RETRY_WAIT_MIN: Duration = Duration::from_millis(20);
 /// is back.
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// How long a flush may take before the journal is no longer called ready. Far above a checkpoint's
+/// stall, and short enough that a load balancer looks elsewhere before clients give up.
+pub const STALL_WAIT: Duration = Duration::from_secs(2);
+
 /// After this long without a reply the connection is given up and the outcome of the flush unknown.
 /// Longer than a checkpoint's worst stall, and others may take over after [`LEASE_MS`] anyway.
 pub const FLUSH_WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// How long a reader, or a change of leases, may take.
+/// How long a read, or a change of leases, may take.
 pub const CALL_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long a take-over waits for a flush of the former owner that is still in flight.

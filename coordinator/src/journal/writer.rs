@@ -13,7 +13,7 @@ use super::error::FlushError;
 use super::group_commit::{Completion, Delivery, Queued, ShardIndex, Shared};
 use super::health::chain;
 use super::limits::{
-    BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, LAZY_WAIT, RETRY_WAIT_MAX, RETRY_WAIT_MIN,
+    BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, LAZY_WAIT, RETRY_WAIT_MAX, RETRY_WAIT_MIN, STALL_WAIT,
 };
 use super::room::{Taken, weight};
 use super::store::Flushed;
@@ -34,10 +34,21 @@ impl Drop for WriterTask {
 }
 
 struct Pending {
-    shard: ShardIndex,
-    token: Token,
+    waiting: Waiting,
     entry: Entry,
     urgency: Urgency,
+}
+
+impl Pending {
+    fn split(self) -> (Waiting, Entry) {
+        (self.waiting, self.entry)
+    }
+}
+
+/// Who waits for an entry.
+struct Waiting {
+    shard: ShardIndex,
+    token: Token,
     bytes: usize,
 }
 
@@ -106,12 +117,10 @@ impl WriterTask {
     fn push(&mut self, queued: Queued) {
         let shard = queued.shard;
         self.pending
-            .extend(queued.appends.into_iter().map(|append| Pending {
-                shard,
-                bytes: weight(&append.entry.record),
-                token: append.token,
-                entry: append.entry,
-                urgency: append.urgency,
+            .extend(queued.appends.into_iter().map(|append| {
+                let bytes = weight(&append.entry.record);
+                let waiting = Waiting { shard, token: append.token, bytes };
+                Pending { waiting, entry: append.entry, urgency: append.urgency }
             }));
     }
 
@@ -129,7 +138,7 @@ impl WriterTask {
             .take(BATCH_ENTRIES_MAX)
             .take_while(|pending| {
                 let first = bytes == 0;
-                bytes += pending.bytes;
+                bytes += pending.waiting.bytes;
                 first || bytes <= BATCH_BYTES_MAX
             });
         let count = fits.count();
@@ -137,9 +146,9 @@ impl WriterTask {
     }
 
     async fn write(&self, batch: Vec<Pending>) {
-        let entries: Vec<Entry> = batch.iter().map(|pending| pending.entry.clone()).collect();
+        let (waiting, entries): (Vec<_>, Vec<_>) = batch.into_iter().map(Pending::split).unzip();
         let outcomes = self.flush(&entries).await;
-        self.deliver(&batch, outcomes.as_deref());
+        self.deliver(&waiting, outcomes.as_deref());
     }
 
     /// Flushes until the outcome is known or cannot be; none means unknown, for all of them.
@@ -151,7 +160,7 @@ impl WriterTask {
                 return None;
             }
             let started = Instant::now();
-            match self.shared.store.flush(entries).await {
+            match self.flush_once(entries).await {
                 Ok(flushed) if flushed.len() == entries.len() => {
                     metrics::histogram!("accordant_log_flush_seconds")
                         .record(started.elapsed().as_secs_f64());
@@ -182,6 +191,19 @@ impl WriterTask {
                 }
             }
         }
+    }
+
+    /// Says so if the store takes long, and goes on waiting: only the store knows when to give up.
+    async fn flush_once(&self, entries: &[Entry]) -> Result<Vec<Flushed>, FlushError> {
+        let mut flush = self.shared.store.flush(entries);
+        tokio::select! {
+            biased;
+            flushed = &mut flush => return flushed,
+            () = tokio::time::sleep(STALL_WAIT) => {}
+        }
+        let text = format!("a flush has not ended within {} s", STALL_WAIT.as_secs());
+        self.shared.health.set_not_ready(&text.into());
+        flush.await
     }
 
     /// After an unknown outcome, writes nothing until the store takes writes again: a queue that
@@ -227,7 +249,7 @@ impl WriterTask {
         *wait = (*wait * 2).min(RETRY_WAIT_MAX);
     }
 
-    fn deliver(&self, batch: &[Pending], outcomes: Option<&[Appended]>) {
+    fn deliver(&self, batch: &[Waiting], outcomes: Option<&[Appended]>) {
         if outcomes.is_none() {
             let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
             self.shared
@@ -237,12 +259,12 @@ impl WriterTask {
         }
         let mut deliveries: Vec<(Vec<Completion>, usize)> = Vec::new();
         deliveries.resize_with(self.shards.len(), Default::default);
-        for (at, pending) in batch.iter().enumerate() {
+        for (at, waiting) in batch.iter().enumerate() {
             let outcome = outcomes.and_then(|outcomes| outcomes.get(at)).copied();
             let outcome = outcome.unwrap_or(Appended::Unknown);
-            if let Some((completions, bytes)) = deliveries.get_mut(pending.shard.0) {
-                completions.push(Completion { token: pending.token, outcome });
-                *bytes += pending.bytes;
+            if let Some((completions, bytes)) = deliveries.get_mut(waiting.shard.0) {
+                completions.push(Completion { token: waiting.token, outcome });
+                *bytes += waiting.bytes;
             }
         }
         for (shard, (completions, bytes)) in self.shards.iter().zip(deliveries) {

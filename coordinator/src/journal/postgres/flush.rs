@@ -183,7 +183,7 @@ async fn look(connection: &mut PgConnection, rows: &[Row]) -> Result<Before, sql
 }
 
 /// Gives a flush its values.
-fn bind(rows: &[Row]) -> super::link::Statement<'static> {
+fn bind(rows: &[Row]) -> super::link::Statement<'_> {
     let mut heads: BTreeMap<Gtid, Position> = BTreeMap::new();
     let mut closings: BTreeMap<Gtid, Closing> = BTreeMap::new();
     let mut records = Records::default();
@@ -224,28 +224,28 @@ fn bind(rows: &[Row]) -> super::link::Statement<'static> {
 
 /// The columns of the records.
 #[derive(Default)]
-struct Records {
+struct Records<'r> {
     gtids: Vec<String>,
     partitions: Vec<i32>,
     epochs: Vec<i64>,
     positions: Vec<i64>,
     heads: Vec<i64>,
     fates: Vec<Option<i16>>,
-    bodies: Vec<String>,
+    bodies: Vec<&'r str>,
 }
 
-impl Records {
-    fn push(&mut self, row: &Row, head: Position) {
+impl<'r> Records<'r> {
+    fn push(&mut self, row: &'r Row, head: Position) {
         self.gtids.push(row.gtid.to_string());
         self.partitions.push(row.partition().0.into());
         self.epochs.push(signed(row.epoch.0));
         self.positions.push(row.position.0.into());
         self.heads.push(head.0.into());
         self.fates.push(row.fate.map(fate_code));
-        self.bodies.push(row.body.clone());
+        self.bodies.push(&row.body);
     }
 
-    fn bind<'a>(self, statement: super::link::Statement<'a>) -> super::link::Statement<'a> {
+    fn bind(self, statement: super::link::Statement<'r>) -> super::link::Statement<'r> {
         statement
             .bind(self.gtids)
             .bind(self.partitions)

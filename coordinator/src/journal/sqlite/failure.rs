@@ -88,3 +88,33 @@ pub(super) fn open_error(error: rusqlite::Error) -> OpenError {
 pub(super) fn read_error(error: rusqlite::Error) -> ReadError {
     ReadError::Unavailable { source: error.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_unknown_a_broken_one_is_fatal_and_the_rest_did_not_happen() {
+        for (code, expected) in [
+            (ffi::SQLITE_FULL, Class::Full),
+            (ffi::SQLITE_IOERR, Class::Broken),
+            (ffi::SQLITE_IOERR_FSYNC, Class::Broken),
+            (ffi::SQLITE_IOERR_DIR_FSYNC, Class::Broken),
+            (ffi::SQLITE_IOERR_WRITE, Class::Broken),
+            (ffi::SQLITE_IOERR_READ, Class::Broken),
+            (ffi::SQLITE_CORRUPT, Class::Broken),
+            (ffi::SQLITE_NOTADB, Class::Broken),
+            (ffi::SQLITE_PROTOCOL, Class::Broken),
+            (ffi::SQLITE_BUSY, Class::Statement),
+            (ffi::SQLITE_LOCKED, Class::Statement),
+            (ffi::SQLITE_NOMEM, Class::Statement),
+            (ffi::SQLITE_READONLY, Class::Statement),
+            (ffi::SQLITE_CONSTRAINT_UNIQUE, Class::Statement),
+        ] {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(class(&error), expected, "{code}");
+        }
+    }
+}
