@@ -21,6 +21,7 @@ use super::store::Opening;
 use crate::config::{Config, Faults, FileError, FileLayer, JournalUrl};
 use crate::driver::{Coordinator, Settings, StartError};
 use crate::journal::error::OpenError;
+use crate::journal::store::Store;
 use crate::telemetry::init::{self, TelemetryError};
 use crate::{api, crash, id};
 
@@ -169,6 +170,16 @@ impl Running {
             journal: config.journal.clone(),
             source,
         })?;
+        Self::over(store, &config, ready_file, metrics).await
+    }
+
+    /// Serves over an open journal.
+    async fn over(
+        store: Arc<dyn Store>,
+        config: &Config,
+        ready_file: Option<PathBuf>,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, ServeError> {
         let listen = config.listen;
         let listener = TcpListener::bind(listen).await;
         let listener = listener.map_err(|source| ServeError::Listen { listen, source })?;
@@ -177,7 +188,7 @@ impl Running {
             owner: config.owner.clone().unwrap_or_else(|| owner(address)),
             ..config.settings.clone()
         };
-        warn_of(&config, &settings);
+        warn_of(config, &settings);
         let coordinator = Arc::new(Coordinator::start(store, settings)?);
         let signals = Signals::listen()?;
         let upkeep = init::spawn_upkeep(metrics.clone());
@@ -191,7 +202,7 @@ impl Running {
         let stopped = stop_server.clone().cancelled_owned();
         let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
         let server = tokio::spawn(serving.into_future());
-        announce(address, &config);
+        announce(address, config);
         let ready_file = match ready_file {
             Some(path) => Some(
                 ReadyFile::write(&path, address)
@@ -312,4 +323,54 @@ fn announce(address: SocketAddr, config: &Config) {
          participants {participants}",
     );
     info!(%address, %journal, cluster = %config.cluster, participants, version, "serving");
+}
+
+#[cfg(test)]
+mod tests {
+    use accordant_protocol::id::{Cluster, Incarnation};
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+    use crate::config::Layer;
+    use crate::journal::memory::{Fault, MemoryStore};
+
+    #[tokio::test]
+    async fn a_journal_that_fails_for_good_ends_the_process_with_a_code_of_its_own() {
+        let flags = Layer {
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            ..Layer::default()
+        };
+        let bank = BTreeMap::from([("bank".to_owned(), "http://127.0.0.1:1".to_owned())]);
+        let config = Config::resolve(flags, bank, FileLayer::default()).unwrap();
+        let store = MemoryStore::new(Cluster::new("acc").unwrap(), Incarnation(1), 1);
+        store.inject(Fault::Fatal);
+        let folder = tempfile::tempdir().unwrap();
+        let ready = folder.path().join("ready.json");
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let running = Running::over(Arc::new(store), &config, Some(ready.clone()), metrics);
+        let running = running.await.unwrap();
+        running.coordinator.owned_all().await;
+        let told: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
+
+        // The first write of a transaction is the one that fails.
+        let body = r#"{"branches":[{"name":"a","participant":"bank","operation":"x"}]}"#;
+        let request = format!(
+            "POST /v1/transactions HTTP/1.1\r\nhost: x\r\nidempotency-key: k\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let address = told["address"].as_str().unwrap();
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(10), running.until_told()).await;
+        let error = ended.unwrap().unwrap_err();
+        assert!(
+            matches!(error, ServeError::JournalFatal { .. }),
+            "{error:?}"
+        );
+        assert_eq!(error.exit(), Exit::JournalFatal);
+        assert!(!ready.exists());
+    }
 }

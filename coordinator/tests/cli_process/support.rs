@@ -151,7 +151,8 @@ impl Serving {
             .collect();
         let body = serde_json::json!({ "branches": branches }).to_string();
         let head = format!(
-            "POST /v1/transactions HTTP/1.1\r\nidempotency-key: {key}\r\ncontent-type: application/json\r\n"
+            "POST /v1/transactions HTTP/1.1\r\nidempotency-key: {key}\r\n\
+             content-type: application/json\r\n"
         );
         let (status, body) = http(self.address, &head, &body);
         assert_eq!(status, 200, "{body}");
