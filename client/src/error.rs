@@ -230,7 +230,11 @@ impl fmt::Display for Words<'_> {
             write!(f, ": {detail}")?;
         }
         for fault in errors {
-            write!(f, "; {}: {}", fault.path, fault.detail)?;
+            let fault = format!("{}: {}", fault.path, fault.detail);
+            // The detail of a coordinator usually names them all.
+            if !detail.contains(&fault) {
+                write!(f, "; {fault}")?;
+            }
         }
         Ok(())
     }

@@ -365,12 +365,23 @@ async fn an_error_names_every_fault_and_its_cause() {
         "status":422,"code":"invalid","detail":"2 faults","errors":[
         {"path":"branches[1].participant","code":"unknown","detail":"no such participant"}]}"#;
     let reply = Act::Reply { status: 422, headers: String::new(), body: body.to_owned() };
+    let named = reply.clone();
     let text = once(reply).await.unwrap_err().to_string();
     assert_eq!(
         text,
         "the coordinator refused the transaction: The request is invalid: 2 faults; \
          branches[1].participant: no such participant"
     );
+    let Act::Reply { status, headers, body } = named else {
+        unreachable!("it is a reply");
+    };
+    let all = "branches[1].participant: no such participant";
+    let body = body.replace("2 faults", all);
+    let text = once(Act::Reply { status, headers, body })
+        .await
+        .unwrap_err()
+        .to_string();
+    assert_eq!(text.matches(all).count(), 1, "{text}");
 }
 
 #[tokio::test]

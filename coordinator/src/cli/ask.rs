@@ -48,8 +48,11 @@ impl AskError {
 fn words(problem: &Problem) -> String {
     let mut text = format!("{}: {}", problem.title, problem.detail);
     for fault in &problem.errors {
-        // Writing to a string does not fail.
-        let _infallible = write!(text, "; {}: {}", fault.path, fault.detail);
+        let fault = format!("{}: {}", fault.path, fault.detail);
+        // The detail usually names them all.
+        if !problem.detail.contains(&fault) {
+            text = format!("{text}; {fault}");
+        }
     }
     cut(&text, 4096)
 }
