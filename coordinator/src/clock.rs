@@ -24,7 +24,9 @@ pub fn now_micros() -> u64 {
 
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 fn wall_micros() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
 }
 
