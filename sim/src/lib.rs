@@ -11,7 +11,22 @@
 //! | [`engine`] | breadth-first search with shortest counter-examples; knows no transactions |
 //! | [`textbook`] | two-phase commit as in the literature, to calibrate the engine |
 //! | [`fingerprint`] | what the visited set keeps of a state |
+//! | [`world`] | processes around the real core, journal, network, databases, client |
+//! | [`invariant`] | what must hold, one a file |
+//! | [`explorer`] | the engine over the world, and the healing of each state |
+//! | [`case`] | the configurations that are explored and walked through |
+//! | [`mutation`] | rules taken away, each of which must be noticed |
+//! | [`story`] | a counter-example, told |
+//! | [`simulate`], [`random`] | walks drawn from a seed |
 
+pub mod case;
 pub mod engine;
+pub mod explorer;
 pub mod fingerprint;
+pub mod invariant;
+pub mod mutation;
+pub mod random;
+pub mod simulate;
+pub mod story;
 pub mod textbook;
+pub mod world;

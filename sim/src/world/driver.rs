@@ -1,0 +1,649 @@
+//! The driver of a coordinator: feeds the node, carries its effects out, and keeps the contract
+//! that `protocol::node` asks of it.
+
+use accordant_protocol::branch::Verb;
+use accordant_protocol::effect::{After, Appended, Entry, RequestId, Token};
+use accordant_protocol::id::{Attempt, BranchIndex, Gtid, IdempotencyKey, PartitionId, TenantName};
+use accordant_protocol::invariant as core;
+use accordant_protocol::node::{Event, Found};
+use accordant_protocol::record::{Fate, Record};
+use accordant_protocol::time::Timestamp;
+use accordant_protocol::wire::api::{Outcome, Verdict};
+
+use super::config::{Bounded, Config, Rule, START, TIMEOUT_MS, branch_name};
+use super::coordinator::{Coordinator, Held, Hold, Instruction, Leaving, Saying};
+use super::journal::{Pending, Written};
+use super::log::{Log, Mark};
+use super::network::{Order, Packet};
+use super::state::{World, transaction_name};
+use super::step::describe;
+use crate::fingerprint::Hashed;
+use crate::invariant::{Invariant, Violation, durability};
+
+/// The only partition.
+pub(super) const PARTITION: PartitionId = PartitionId(0);
+
+/// The request of a client that asks how its transaction stands; its submissions are before it.
+pub(super) const QUERY: RequestId = RequestId(9);
+
+/// The requests of participants that ask begin here.
+const INQUIRIES: u64 = 10;
+
+/// The request of a branch that asks about a transaction.
+pub(super) fn inquiry(gtid: Gtid, branch: BranchIndex) -> RequestId {
+    let number = u64::try_from(gtid.random()).unwrap_or_default();
+    RequestId(INQUIRIES * (number + 1) + u64::from(branch.0))
+}
+
+/// Who submits, and under which key.
+pub(super) fn client_name() -> (TenantName, IdempotencyKey) {
+    let tenant = TenantName::new("tenant").unwrap_or_else(|_| unreachable!("it is a name"));
+    let key = IdempotencyKey::new("key").unwrap_or_else(|_| unreachable!("it is a key"));
+    (tenant, key)
+}
+
+/// What a process is called in a story.
+pub(super) const fn process_name(place: usize) -> &'static str {
+    if place == 0 {
+        "coordinator A"
+    } else {
+        "coordinator B"
+    }
+}
+
+impl Coordinator {
+    /// Whether an answer to a call still reaches the node: each call gives it exactly one. Without
+    /// the rule that only the latest attempt counts, the driver does not keep that either.
+    pub(super) fn listens(&self, config: &Config, order: &Order) -> bool {
+        let deaf = config.keeps(Rule::LatestAttempt) || !self.is_up();
+        self.waits.contains(order) || (!deaf && self.epoch == order.epoch)
+    }
+
+    /// The latest attempt of any call to a branch.
+    pub(super) fn latest_attempt(&self, order: &Order) -> Option<Attempt> {
+        let transaction = self.node.as_ref()?.transaction(&order.gtid)?;
+        let mut branches = transaction.group().branches().iter();
+        branches
+            .find(|it| it.index == order.branch)
+            .map(|it| it.attempt)
+    }
+}
+
+impl World {
+    /// The transaction that has begun, if one has: no client has heard of another.
+    pub(super) fn begun(&self) -> Option<Gtid> {
+        self.gtids().find(|gtid| {
+            let first = self.journal.rows(*gtid).first();
+            first.is_some_and(|row| matches!(row.entry.record, Record::Begun(_)))
+        })
+    }
+
+    /// Gives the node an event, checks it, and carries out what it asks for.
+    pub(super) fn feed(
+        &mut self,
+        config: &Config,
+        place: usize,
+        now: Timestamp,
+        event: Event,
+        log: &mut Log,
+    ) {
+        let Some(coordinator) = self.coordinators.get_mut(place) else {
+            return;
+        };
+        let Some(mut node) = coordinator.node.as_ref().map(|node| (**node).clone()) else {
+            return;
+        };
+        let effects = node.step(now, event);
+        let wrong = core::check(&node)
+            .into_iter()
+            .chain(core::check_effects(&node, &effects));
+        let wrong: Vec<_> = wrong.collect();
+        coordinator.node = Some(Hashed::new(node));
+        for violation in wrong {
+            self.alarm(Violation::new(Invariant::Core, violation.to_string()));
+        }
+        for effect in effects {
+            match Instruction::of(effect) {
+                Instruction::Append(token, entry) => self.append(place, token, entry, log),
+                Instruction::Leave(after, leaving) => {
+                    self.leave_after(config, place, after, leaving, log);
+                }
+                Instruction::Reload => {
+                    if let Some(coordinator) = self.coordinators.get_mut(place) {
+                        coordinator.hold = Hold::Reloading;
+                    }
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, place: usize, token: Token, entry: Hashed<Entry>, log: &mut Log) {
+        log.say(|| {
+            let (kind, of) = (kind(&entry.record), transaction_name(entry.gtid));
+            format!(
+                "{} asks the journal for {kind} of {of}",
+                process_name(place)
+            )
+        });
+        let gtid = entry.gtid;
+        match &entry.record {
+            Record::Begun(_) => self.client.gtids.push(gtid),
+            Record::Committed(committed) if self.participants.len() > 1 => {
+                let stale = committed
+                    .votes
+                    .iter()
+                    .filter(|vote| vote.ended)
+                    .find(|vote| !self.voted_last(place, gtid, vote.branch));
+                if let Some(vote) = stale {
+                    let name = branch_name(vote.branch);
+                    let what = format!("a vote of {name} is counted that is not its latest");
+                    self.alarm(Violation::new(Invariant::Validity, what));
+                }
+            }
+            Record::Committed(_) | Record::Aborted(_) | Record::Closed(_) | _ => {}
+        }
+        self.journal
+            .pending
+            .push(Pending { writer: Some((place, token)), entry });
+    }
+
+    /// Whether a branch found nothing to write in the latest attempt that was sent to it.
+    fn voted_last(&self, place: usize, gtid: Gtid, branch: BranchIndex) -> bool {
+        let coordinator = self.coordinators.get(place);
+        let transaction = coordinator.and_then(|it| it.node.as_ref()?.transaction(&gtid));
+        let mut branches = transaction.into_iter().flat_map(|it| it.group().branches());
+        let latest = branches.find(|it| it.index == branch).map(|it| it.attempt);
+        let participant = self.participants.get(usize::from(branch.0));
+        let said = participant.and_then(|it| it.branch(gtid).read_only);
+        said.is_some_and(|(_, attempt)| Some(attempt) == latest)
+    }
+
+    fn leave_after(
+        &mut self,
+        config: &Config,
+        place: usize,
+        after: After,
+        leaving: Leaving,
+        log: &mut Log,
+    ) {
+        let abort = matches!(&leaving, Leaving::Call(order)
+            if order.verb == Verb::Abort);
+        let waits = config.keeps(Rule::DurableBeforeSend)
+            && (config.keeps(Rule::AbortDurableBeforeSend) || !abort);
+        match after {
+            After::Durable(token) if waits => {
+                if let Some(coordinator) = self.coordinators.get_mut(place) {
+                    coordinator.hold_back(Held { token, what: leaving });
+                }
+            }
+            After::Durable(_) | After::Now => self.leave(config, place, leaving, log),
+        }
+    }
+
+    /// Something leaves a process.
+    fn leave(&mut self, config: &Config, place: usize, leaving: Leaving, log: &mut Log) {
+        match leaving {
+            Leaving::Call(order) => {
+                if let Some(violation) = durability::check_call(self, &order) {
+                    self.alarm(violation);
+                }
+                if order.epoch < self.journal.epoch {
+                    log.mark(Mark::ZombieSent);
+                }
+                log.say(|| {
+                    let (process, name) = (process_name(place), branch_name(order.branch));
+                    format!("{process} sends {} to {name}", describe(&order))
+                });
+                self.network.send(Packet::Call(order));
+                if let Some(coordinator) = self.coordinators.get_mut(place) {
+                    coordinator.waits.insert(order);
+                }
+            }
+            Leaving::Reply(request, saying) if request.0 >= INQUIRIES => {
+                self.reply_inquiry(config, place, request, saying, log);
+            }
+            Leaving::Reply(_, saying) => self.reply_client(place, saying, log),
+        }
+    }
+
+    fn reply_client(&mut self, place: usize, saying: Saying, log: &mut Log) {
+        let (gtid, outcome) = match saying {
+            Saying::Status(gtid, outcome) => (gtid, outcome),
+            Saying::KeyTaken(by) => {
+                log.mark(Mark::KeyTaken);
+                (by, self.stored_outcome(by))
+            }
+            Saying::LookUp => match self.begun() {
+                Some(gtid) => (gtid, self.stored_outcome(gtid)),
+                None => return,
+            },
+            Saying::Refused | Saying::Verdict(_) => return,
+        };
+        let name = transaction_name(gtid);
+        log.say(|| {
+            format!(
+                "{} tells the client: {name} is {outcome:?}",
+                process_name(place)
+            )
+        });
+        if let Some(violation) = durability::check_status(self, gtid, outcome) {
+            self.alarm(violation);
+        }
+        if outcome != Outcome::Pending {
+            self.client.told.insert((gtid, outcome));
+        }
+    }
+
+    fn stored_outcome(&self, gtid: Gtid) -> Outcome {
+        self.journal
+            .history(gtid)
+            .map_or(Outcome::Pending, |it| it.status(gtid).outcome)
+    }
+
+    /// A reply to an inquiry that is still waited for.
+    fn reply_inquiry(
+        &mut self,
+        config: &Config,
+        place: usize,
+        request: RequestId,
+        saying: Saying,
+        log: &mut Log,
+    ) {
+        let asks = |(branch, participant): (BranchIndex, &super::Participant)| {
+            let (gtid, asked) = participant.asking?;
+            (asked == place && inquiry(gtid, branch) == request).then_some((branch, gtid))
+        };
+        let Some((branch, gtid)) = self.branches().find_map(asks) else {
+            return;
+        };
+        match saying {
+            Saying::Verdict(verdict) => self.tell_verdict(config, place, branch, verdict, log),
+            Saying::LookUp => {
+                if let Some(coordinator) = self.coordinators.get_mut(place) {
+                    coordinator.look_ups.insert((branch, gtid, false));
+                }
+            }
+            Saying::Refused | Saying::Status(..) | Saying::KeyTaken(_) => {
+                log.say(|| format!("{} cannot tell", process_name(place)));
+                if let Some(it) = self.participants.get_mut(usize::from(branch.0)) {
+                    it.asking = None;
+                }
+            }
+        }
+    }
+
+    /// A participant that asked is answered.
+    pub(super) fn tell_verdict(
+        &mut self,
+        config: &Config,
+        place: usize,
+        branch: BranchIndex,
+        verdict: Verdict,
+        log: &mut Log,
+    ) {
+        let participant = self.participants.get_mut(usize::from(branch.0));
+        let Some((gtid, _)) = participant.and_then(|it| it.asking.take()) else {
+            return;
+        };
+        let read_only = self.journal.fate(gtid) == Some(Fate::Commit);
+        let verdict = if verdict == Verdict::Abort
+            && read_only
+            && !config.keeps(Rule::ReadOnlyNeverCommits)
+        {
+            Verdict::Commit
+        } else {
+            verdict
+        };
+        log.say(|| {
+            let (name, of) = (branch_name(branch), transaction_name(gtid));
+            format!(
+                "{} tells {name} the verdict on {of}: {verdict:?}",
+                process_name(place)
+            )
+        });
+        let owner = self
+            .coordinators
+            .get(place)
+            .map(|it| it.epoch)
+            .unwrap_or_default();
+        if let Some(violation) = durability::check_verdict(self, gtid, branch, verdict, owner) {
+            self.alarm(violation);
+        }
+        if let Verdict::Commit | Verdict::Abort = verdict {
+            if let Some(participant) = self.participants.get_mut(usize::from(branch.0)) {
+                participant.verdicts.insert((gtid, verdict));
+            }
+            self.network.send(Packet::Verdict { gtid, branch, verdict });
+        } else {
+            log.mark(Mark::InquiryPending);
+        }
+    }
+
+    /// The driver looks in the journal, or tells the node that nothing was there.
+    pub(super) fn look_up(&mut self, config: &Config, place: usize, log: &mut Log) {
+        let Some(coordinator) = self.coordinators.get_mut(place) else {
+            return;
+        };
+        let Some((branch, gtid, absent)) = coordinator.look_ups.pop_first() else {
+            return;
+        };
+        let request = inquiry(gtid, branch);
+        if absent {
+            log.say(|| {
+                format!(
+                    "{} tells its core that nothing is recorded",
+                    process_name(place)
+                )
+            });
+            return self.feed(
+                config,
+                place,
+                self.now(),
+                Event::NotRecorded { request, gtid },
+                log,
+            );
+        }
+        log.say(|| format!("{} looks in the journal", process_name(place)));
+        match self.journal.history(gtid) {
+            Some(history) => {
+                let verdict = history.verdict(branch).unwrap_or(Verdict::Pending);
+                self.reply_inquiry(config, place, request, Saying::Verdict(verdict), log);
+            }
+            None => {
+                coordinator.look_ups.insert((branch, gtid, true));
+            }
+        }
+    }
+
+    /// The first write that a process waits for is executed and confirmed.
+    pub(super) fn flush(&mut self, config: &Config, place: usize, log: &mut Log) {
+        let Some(head) = self.journal.head(place) else {
+            return;
+        };
+        let Some((_, token)) = self.journal.pending.get(head).and_then(|it| it.writer) else {
+            return;
+        };
+        if !config.keeps(Rule::ConfirmWhenDurable) {
+            if let Some(pending) = self.journal.pending.get_mut(head) {
+                pending.writer = None;
+            }
+            log.say(|| "the journal confirms a write that is still on its way");
+            return self.confirm(config, place, token, log);
+        }
+        let entry = self.journal.pending.remove(head).entry;
+        let written = self.journal.write(config, &entry);
+        log.say(|| {
+            let (kind, of) = (kind(&entry.record), transaction_name(entry.gtid));
+            format!(
+                "the journal, for {} on {kind} of {of}: {written}",
+                process_name(place)
+            )
+        });
+        self.mark_written(written, &entry, log);
+        let outcome = match written {
+            Written::Durable => return self.confirm(config, place, token, log),
+            Written::KeyTaken(by) => Appended::KeyTaken { by },
+            Written::Fenced => Appended::Fenced,
+            // What a store cannot explain, nobody may draw a conclusion from.
+            Written::Refused => Appended::Unknown,
+        };
+        if let Some(coordinator) = self.coordinators.get_mut(place) {
+            coordinator.release(token);
+            if written == Written::Fenced && entry.epoch == coordinator.epoch {
+                coordinator.hold = Hold::None;
+            }
+        }
+        self.feed(
+            config,
+            place,
+            self.now(),
+            Event::Flushed { token, outcome },
+            log,
+        );
+    }
+
+    /// The node is told first; then what waited for the record leaves.
+    fn confirm(&mut self, config: &Config, place: usize, token: Token, log: &mut Log) {
+        let Some(coordinator) = self.coordinators.get_mut(place) else {
+            return;
+        };
+        let released = coordinator.release(token);
+        let event = Event::Flushed { token, outcome: Appended::Durable };
+        self.feed(config, place, self.now(), event, log);
+        for leaving in released {
+            self.leave(config, place, leaving, log);
+        }
+    }
+
+    fn mark_written(&self, written: Written, entry: &Entry, log: &mut Log) {
+        if written == Written::Fenced {
+            log.mark(Mark::ZombieWriteFenced);
+        }
+        if written != Written::Durable {
+            return;
+        }
+        match &entry.record {
+            Record::Begun(begun)
+                if self.late && begun.deadline == START.plus_millis(TIMEOUT_MS) =>
+            {
+                log.mark(Mark::LateBegun);
+            }
+            Record::Committed(_) => log.mark(Mark::Committed),
+            Record::Aborted(_) if entry.record.is_presumed() => log.mark(Mark::PresumedAbort),
+            Record::Aborted(_) => log.mark(Mark::Aborted),
+            Record::Closed(_) => log.mark(Mark::Closed),
+            Record::Begun(_) | _ => {}
+        }
+    }
+
+    /// A process hears nothing of what it asked for. Each write may have happened, may happen yet,
+    /// or never.
+    pub(super) fn flush_unknown(&mut self, config: &Config, place: usize, log: &mut Log) {
+        self.budget.spend(Bounded::FlushUnknown);
+        log.mark(Mark::FlushUnknown);
+        log.say(|| format!("{} hears nothing of its writes", process_name(place)));
+        let tokens = self.journal.pending.iter().filter_map(|it| it.writer);
+        let tokens: Vec<Token> = tokens
+            .filter(|(who, _)| *who == place)
+            .map(|(_, token)| token)
+            .collect();
+        self.journal.orphan(place);
+        for token in tokens {
+            if let Some(coordinator) = self.coordinators.get_mut(place) {
+                coordinator.release(token);
+            }
+            let event = Event::Flushed { token, outcome: Appended::Unknown };
+            self.feed(config, place, self.now(), event, log);
+        }
+    }
+
+    /// A write for which nobody waits arrives after all.
+    pub(super) fn land(&mut self, config: &Config, place: usize, log: &mut Log) {
+        if place >= self.journal.pending.len() {
+            return;
+        }
+        let entry = self.journal.pending.remove(place).entry;
+        let written = self.journal.write(config, &entry);
+        log.mark(Mark::ZombieWriteLanded);
+        log.say(|| {
+            let (kind, of) = (kind(&entry.record), transaction_name(entry.gtid));
+            format!("a write that nobody waits for arrives, {kind} of {of}: {written}")
+        });
+        self.mark_written(written, &entry, log);
+    }
+
+    /// A process raises the epoch, for the first time, after a restart, after a flush of unknown
+    /// outcome, or to take over.
+    pub(super) fn acquire(&mut self, config: &Config, place: usize, log: &mut Log) {
+        let owned = self.is_take_over(place);
+        let Some(coordinator) = self.coordinators.get_mut(place) else {
+            return;
+        };
+        let reloads = coordinator.hold == Hold::Reloading;
+        if !coordinator.is_up() {
+            coordinator.node = Some(Hashed::new(config.node()));
+        }
+        if !config.keeps(Rule::RaiseBeforeLook) && !reloads && coordinator.stale.is_none() {
+            log.say(|| {
+                format!(
+                    "{} reads the open transactions, and no epoch is raised yet",
+                    process_name(place)
+                )
+            });
+            coordinator.stale = Some(Hashed::new(open(&self.journal)));
+            return;
+        }
+        if owned && !reloads {
+            self.budget.spend(Bounded::TakeOver);
+            let decisions = self.journal.pending.iter();
+            let mut decisions =
+                decisions.filter(|it| it.writer.is_some_and(|(who, _)| who != place));
+            if decisions.any(|it| it.entry.record.fate().is_some()) {
+                log.mark(Mark::TakeOverInDecision);
+            }
+        }
+        if config.keeps(Rule::RaiseBeforeReload) || !reloads {
+            for _ in 0..self.journal.raise(config) {
+                log.mark(Mark::ZombieWriteFenced);
+            }
+        }
+        let epoch = self.journal.epoch;
+        log.say(|| {
+            format!(
+                "{} owns the partition under epoch {epoch}",
+                process_name(place)
+            )
+        });
+        coordinator.epoch = epoch;
+        coordinator.hold = Hold::Loading(None);
+        coordinator.page = None;
+        let stale = coordinator.stale.take();
+        let horizon = Timestamp::ZERO;
+        let event = Event::Acquired { partition: PARTITION, epoch, horizon };
+        self.feed(config, place, self.now(), event, log);
+        if let Some(stale) = stale {
+            self.give_loaded(config, place, (*stale).clone(), true, log);
+        }
+    }
+
+    /// A process reads the next page of open transactions, or gives the one it has read to its
+    /// node. In between anything may happen, also to the transactions on that page.
+    pub(super) fn load(&mut self, config: &Config, place: usize, log: &mut Log) {
+        let Some(coordinator) = self.coordinators.get_mut(place) else {
+            return;
+        };
+        let Hold::Loading(after) = coordinator.hold else {
+            return;
+        };
+        if let Some(page) = coordinator.page.take() {
+            log.say(|| format!("{} gives the page to its core", process_name(place)));
+            return self.give_loaded(config, place, page.0.clone(), page.1, log);
+        }
+        let open = open(&self.journal).into_iter();
+        let page = open
+            .filter(|it| after.is_none_or(|after| it.gtid > after))
+            .take(config.page);
+        let page: Vec<Found> = page.collect();
+        let last = page.len() < config.page;
+        log.say(|| {
+            let names = page.iter().map(|it| transaction_name(it.gtid));
+            let names = names.collect::<Vec<_>>().join(", ");
+            let names = if names.is_empty() {
+                "nothing".to_owned()
+            } else {
+                names
+            };
+            format!(
+                "{} reads a page of open transactions: {names}",
+                process_name(place)
+            )
+        });
+        coordinator.page = Some(Hashed::new((page, last)));
+    }
+
+    fn give_loaded(
+        &mut self,
+        config: &Config,
+        place: usize,
+        found: Vec<Found>,
+        last: bool,
+        log: &mut Log,
+    ) {
+        let Some(coordinator) = self.coordinators.get_mut(place) else {
+            return;
+        };
+        let after = found.last().map(|it| it.gtid);
+        coordinator.hold = if last {
+            Hold::Owner
+        } else {
+            Hold::Loading(after)
+        };
+        for found in &found {
+            let decided = found.history.fate().is_some();
+            log.mark(if decided {
+                Mark::ResumedDecision
+            } else {
+                Mark::ResumedUndecided
+            });
+        }
+        let (partition, epoch) = (PARTITION, coordinator.epoch);
+        let event = Event::Loaded { partition, epoch, found, last };
+        self.feed(config, place, self.now(), event, log);
+    }
+
+    pub(super) fn lose(&mut self, config: &Config, place: usize, log: &mut Log) {
+        if let Some(coordinator) = self.coordinators.get_mut(place) {
+            coordinator.hold = Hold::None;
+            coordinator.page = None;
+        }
+        self.feed(
+            config,
+            place,
+            self.now(),
+            Event::Lost { partition: PARTITION },
+            log,
+        );
+    }
+
+    /// The first coordinator takes the partition, and reads what is there: nothing.
+    pub(super) fn own(&mut self, config: &Config, log: &mut Log) {
+        if let Some(coordinator) = self.coordinators.first_mut() {
+            coordinator.stale =
+                (!config.keeps(Rule::RaiseBeforeLook)).then(|| Hashed::new(Vec::new()));
+        }
+        self.acquire(config, 0, log);
+        if config.loaded {
+            self.load(config, 0, log);
+            self.load(config, 0, log);
+        }
+    }
+
+    /// Takes answers out of the network for which nobody waits any more.
+    pub(super) fn forget_unawaited(&mut self, config: &Config) {
+        let coordinators = &self.coordinators;
+        self.network.retain(|packet| match packet {
+            Packet::Answer { order, .. } => coordinators.iter().any(|it| it.listens(config, order)),
+            Packet::Call(_) | Packet::Verdict { .. } => true,
+        });
+    }
+}
+
+/// Open transactions as they stand in the journal.
+fn open(journal: &super::journal::Journal) -> Vec<Found> {
+    let histories = journal.histories.keys();
+    let found = histories.filter_map(|gtid| {
+        let history = journal.history(*gtid)?;
+        (!history.is_closed()).then_some(Found { gtid: *gtid, history })
+    });
+    found.collect()
+}
+
+const fn kind(record: &Record) -> &'static str {
+    match record {
+        Record::Begun(_) => "Begun",
+        Record::Committed(_) => "Committed",
+        Record::Aborted(_) => "Aborted",
+        Record::Closed(_) => "Closed",
+        _ => "a record",
+    }
+}

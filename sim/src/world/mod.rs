@@ -1,0 +1,40 @@
+//! The world around the core: two coordinator processes, a journal, a network, one database per
+//! branch, a client. The core in it is the real one.
+//!
+//! | module | what it models |
+//! |---|---|
+//! | `config` | what a run is about, its bounds, and the rules that are removed |
+//! | `state` | the whole state |
+//! | `action` | which steps are possible |
+//! | `step` | what a step does |
+//! | `coordinator`, `driver` | a process: the real node, its effects, recovery by pages |
+//! | `journal` | durable records, writes in flight, the fence |
+//! | `network` | calls, answers, verdicts |
+//! | `participant` | a database and the library on it, statement by statement |
+//! | `heal` | faults stop |
+//! | `log` | coverage marks and the sentences of a story |
+//!
+//! Left out: retention (the horizon stays at zero, so no watermark ever rises), a database that is
+//! restored or fails over with a loss, a journal that is, several partitions, clients with other
+//! bodies under one key.
+
+mod action;
+mod config;
+mod coordinator;
+mod driver;
+mod heal;
+mod journal;
+mod log;
+mod network;
+mod participant;
+mod state;
+mod step;
+
+pub use action::Action;
+pub use config::{Bounded, Budget, Config, PlanRefused, Rule, Voice, branch_name};
+pub use coordinator::{Coordinator, Held, Hold, Leaving, Saying};
+pub use journal::{Journal, Pending, Row as JournalRow, Written};
+pub use log::{Log, Mark, Marks};
+pub use network::{Network, Order, Packet};
+pub use participant::{Branch, Job, Participant, Row, Stage};
+pub use state::{Client, World, transaction_name};

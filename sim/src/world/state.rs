@@ -1,0 +1,120 @@
+//! The whole world: processes, journal, network, databases, client.
+
+use std::collections::BTreeSet;
+
+use accordant_protocol::id::{BranchIndex, Gtid};
+use accordant_protocol::record::Record;
+use accordant_protocol::time::Timestamp;
+use accordant_protocol::wire::api::Outcome;
+
+use super::config::{Budget, Config, START, TIMEOUT_MS};
+use super::coordinator::Coordinator;
+use super::journal::Journal;
+use super::log::Log;
+use super::network::Network;
+use super::participant::Participant;
+use crate::invariant::Violation;
+
+/// A state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct World {
+    /// Two processes, of which the second may take over from the first, and back.
+    pub coordinators: [Coordinator; 2],
+    /// Their journal.
+    pub journal: Journal,
+    /// What is on its way.
+    pub network: Network,
+    /// One participant per branch, by index.
+    pub participants: Vec<Participant>,
+    /// The client.
+    pub client: Client,
+    /// The time for voting is over. Time is no more than this: all that a coordinator does for
+    /// other reasons happens at one instant, and a timer fires at the time for which it was set.
+    /// So the clock may even step back, which no rule forbids.
+    pub late: bool,
+    /// What may still happen.
+    pub budget: Budget,
+    /// What went wrong in the step that led here.
+    pub alarms: Vec<Violation>,
+}
+
+/// One client, with one request under one idempotency key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// How often it has submitted its request.
+    pub submitted: u8,
+    /// Every transaction that was minted for it, whether it has heard of it or not.
+    pub gtids: Vec<Gtid>,
+    /// All that it was ever told, but for "pending".
+    pub told: BTreeSet<(Gtid, Outcome)>,
+}
+
+impl World {
+    /// One coordinator owns the partition; nothing was submitted yet.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let participants = config.plan.branches().map(|_| Participant::new()).collect();
+        let mut world = Self {
+            coordinators: [Coordinator::down(), Coordinator::down()],
+            journal: Journal::new(),
+            network: Network::default(),
+            participants,
+            client: Client::default(),
+            late: false,
+            budget: config.budget,
+            alarms: Vec::new(),
+        };
+        let mut log = Log::default();
+        world.own(config, &mut log);
+        world
+    }
+
+    /// Every transaction that was minted.
+    pub fn gtids(&self) -> impl Iterator<Item = Gtid> {
+        self.client.gtids.iter().copied()
+    }
+
+    /// The participants, with the index of their branch.
+    pub fn branches(&self) -> impl Iterator<Item = (BranchIndex, &Participant)> {
+        (0..).map(BranchIndex).zip(&self.participants)
+    }
+
+    /// Whether the durable decision passes a branch by because it had nothing to write.
+    #[must_use]
+    pub fn is_read_only(&self, gtid: Gtid, branch: BranchIndex) -> bool {
+        let participant = self.participants.get(usize::from(branch.0));
+        let nothing = participant.is_some_and(|it| it.branch(gtid).read_only.is_some());
+        nothing
+            && self
+                .journal
+                .rows(gtid)
+                .iter()
+                .any(|row| match &row.entry.record {
+                    Record::Committed(record) => record
+                        .votes
+                        .iter()
+                        .any(|vote| vote.branch == branch && vote.ended),
+                    Record::Begun(_) | Record::Aborted(_) | Record::Closed(_) | _ => false,
+                })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        if self.late {
+            START.plus_millis(TIMEOUT_MS)
+        } else {
+            START
+        }
+    }
+
+    pub(super) fn alarm(&mut self, violation: Violation) {
+        if !self.alarms.contains(&violation) {
+            self.alarms.push(violation);
+        }
+    }
+}
+
+/// What a transaction is called in a story.
+#[must_use]
+pub fn transaction_name(gtid: Gtid) -> String {
+    format!("T{}", gtid.random())
+}
