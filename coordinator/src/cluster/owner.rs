@@ -140,11 +140,37 @@ impl Owner {
                 }
                 Err(error) => {
                     self.note_waiting(partition, &error);
+                    if matches!(error, LeaseError::Held { .. }) {
+                        self.give_way(partition, leases, wanted).await;
+                    }
                     // The others are most likely held by the same owner: come back later.
                     return;
                 }
             }
         }
+    }
+
+    /// Two owners that hold a part each, after one has woken up in the middle of the other's
+    /// take-over, would wait for one another for ever, and none would be ready. Whoever holds the
+    /// lowest partition stays; another one gives up what it has, and its open transactions are
+    /// recovered by the one that stays.
+    async fn give_way(&self, to: PartitionId, leases: &Leases, wanted: &mut BTreeSet<PartitionId>) {
+        let epochs = self.owned.borrow().epochs.clone();
+        let lowest = epochs.keys().next();
+        if lowest.is_none_or(|lowest| *lowest < to) {
+            return;
+        }
+        let held: Vec<Held> = epochs
+            .into_iter()
+            .map(|(partition, epoch)| Held { partition, epoch })
+            .collect();
+        warn!(partitions = held.len(), lowest = %to, "giving way to the owner of the lowest partition");
+        for &Held { partition, .. } in &held {
+            self.disown(partition);
+            self.tell(partition, Event::Lost { partition }).await;
+            wanted.insert(partition);
+        }
+        leases.give_back(&held).await;
     }
 
     async fn load(&self, held: Held) {

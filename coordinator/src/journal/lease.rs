@@ -88,13 +88,17 @@ impl Leases {
         {
             tracing::error!(%error, "renewing the leases ended badly");
         }
-        let held = self.shared.all();
-        if let Err(error) = self
-            .shared
-            .journal
-            .release(&held, &self.shared.lease.owner)
-            .await
-        {
+        self.give_back(&self.shared.all()).await;
+    }
+
+    /// Renews these no longer and gives their leases back, so that another owner need not wait. Stop
+    /// using the partitions first.
+    pub async fn give_back(&self, held: &[Held]) {
+        for held in held {
+            self.forget(held.partition);
+        }
+        let owner = &self.shared.lease.owner;
+        if let Err(error) = self.shared.journal.release(held, owner).await {
             tracing::warn!(%error, "the leases were not given back; they run out by themselves");
         }
     }
