@@ -14,10 +14,10 @@ use crate::teller::Form;
 use crate::world::{JournalKind, World, coordinator};
 
 /// A freeze of a process and its end.
-const STOP: i32 = 19;
-const CONTINUE: i32 = 18;
+pub(crate) const STOP: i32 = 19;
+pub(crate) const CONTINUE: i32 = 18;
 
-fn signal(process: &Process, number: i32) -> anyhow::Result<()> {
+pub(crate) fn signal(process: &Process, number: i32) -> anyhow::Result<()> {
     let signal = rustix::process::Signal::from_named_raw(number).context("a signal")?;
     Ok(process.signal(signal)?)
 }
@@ -65,11 +65,11 @@ fn change_places(
     Ok(std::mem::replace(&mut world.coordinator, second))
 }
 
-async fn is_ready(place: port::Place) -> anyhow::Result<bool> {
+pub(crate) async fn is_ready(place: port::Place) -> anyhow::Result<bool> {
     Ok(http::get(&format!("{}/readyz", place.url())).await?.status == 200)
 }
 
-fn journal_of(world: &World) -> anyhow::Result<String> {
+pub(crate) fn journal_of(world: &World) -> anyhow::Result<String> {
     Ok(world.journal.as_ref().context("a server")?.url("journal"))
 }
 

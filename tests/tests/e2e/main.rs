@@ -20,3 +20,4 @@ mod participants;
 mod random_kills;
 mod repeats;
 mod servers;
+mod take_over;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use accordant_client::Wait;
 use tokio::task::JoinSet;
 
+use crate::crash_points::Clients;
 use crate::oracle::Told;
 use crate::teller::{Form, Teller};
 use crate::world::{JournalKind, World};
@@ -131,4 +132,46 @@ async fn money_is_conserved_whatever_dies_with_a_sqlite_journal() -> anyhow::Res
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn money_is_conserved_whatever_dies_with_a_postgres_journal() -> anyhow::Result<()> {
     kill_at_random(JournalKind::Postgres, 300).await
+}
+
+/// The power fails: every process and every server at the same moment.
+async fn everything_dies(journal: JournalKind) -> anyhow::Result<()> {
+    let mut world = World::start(journal).await?;
+    for round in 0..3 {
+        let clients: Vec<_> = (0..3).map(|_| Clients::start(&world)).collect();
+        world
+            .until(
+                "branches are prepared",
+                Duration::from_secs(10),
+                async |world| Ok(world.prepared().await?.iter().sum::<usize>() > 2),
+            )
+            .await?;
+        world.coordinator.kill()?;
+        for bank in &mut world.banks {
+            bank.process.kill()?;
+            bank.server.kill().await?;
+        }
+        if let Some(server) = &world.journal {
+            server.kill().await?;
+        }
+        for client in clients {
+            client.end().await?;
+        }
+        // The servers alone, to see what they hold.
+        for bank in &world.banks {
+            bank.server.start_again().await?;
+        }
+        let prepared = world.prepared().await?;
+        world.heal().await?;
+        let settled = world.settle().await?;
+        world.audit().await?;
+        println!("{journal:?}, round {round}: {prepared:?} in doubt; settled in {settled:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_may_die_at_once() -> anyhow::Result<()> {
+    everything_dies(JournalKind::Sqlite).await?;
+    everything_dies(JournalKind::Postgres).await
 }
