@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use accordant_client::{BranchState, Wait};
 use accordant_testbed::Fault;
+use anyhow::Context as _;
+use sqlx::Connection as _;
 
 use crate::crash_points::Clients;
 use crate::oracle::Told;
@@ -116,5 +118,43 @@ async fn server_of_a_bank_may_die_under_load() -> anyhow::Result<()> {
         );
     }
     println!("{in_doubt} were still in doubt when the clients had ended");
+    Ok(())
+}
+
+/// Ends every session in a database but the asking one.
+async fn cut_sessions(url: &str) -> anyhow::Result<()> {
+    let mut pg = sqlx::PgConnection::connect(url).await?;
+    sqlx::raw_sql(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()",
+    )
+    .execute(&mut pg)
+    .await?;
+    Ok(pg.close().await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_session_may_be_cut_under_load() -> anyhow::Result<()> {
+    let world = World::start(JournalKind::Postgres).await?;
+    let journal = world.journal.as_ref().context("a server")?.url("journal");
+    let [a, b] = [0, 1].map(|bank: usize| world.banks[bank].server.url("bank"));
+    for round in 0..2 {
+        let clients: Vec<_> = (0..3).map(|_| Clients::start(&world)).collect();
+        let mut met = 0;
+        for cut in 0..12 {
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            met += world.prepared().await?.iter().sum::<usize>();
+            let url = [&journal, &a, &journal, &b][cut % 4];
+            cut_sessions(url).await?;
+        }
+        for client in clients {
+            client.end().await?;
+        }
+        let settled = world.settle().await?;
+        let tally = world.teller.oracle.tally();
+        println!("round {round}: {met} in doubt at 12 cuts; settled in {settled:?}; {tally:?}");
+        anyhow::ensure!(met > 0, "no cut met a branch in doubt");
+        world.audit().await?;
+    }
     Ok(())
 }
