@@ -114,6 +114,8 @@ fn is_fault(world: &World, action: Action) -> bool {
         | Action::Deadline => true,
         Action::Acquire(place) => world.is_take_over(place),
         Action::Submit(_) => world.client.submitted > 0,
+        // Questions that can be answered are the work of a day; others use the bound up.
+        Action::Inquire(branch, gtid, _) => !world.is_decided_in_doubt(branch, gtid),
         Action::Query(_)
         | Action::Flush(_)
         | Action::Land(_)
@@ -122,7 +124,6 @@ fn is_fault(world: &World, action: Action) -> bool {
         | Action::Advance(..)
         | Action::Load(_)
         | Action::Timer(_)
-        | Action::Inquire(..)
         | Action::LookUp(_)
         | Action::Calm => false,
     }

@@ -98,6 +98,16 @@ impl World {
                 })
     }
 
+    /// Whether a branch waits for a decision that is there: `gtid` by its place.
+    #[must_use]
+    pub fn is_decided_in_doubt(&self, branch: BranchIndex, gtid: usize) -> bool {
+        let participant = self.participants.get(usize::from(branch.0));
+        let gtid = self.client.gtids.get(gtid).copied();
+        gtid.zip(participant).is_some_and(|(gtid, participant)| {
+            participant.is_prepared(gtid) && self.journal.fate(gtid).is_some()
+        })
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         if self.late {
             START.plus_millis(TIMEOUT_MS)
