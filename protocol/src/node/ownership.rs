@@ -121,9 +121,8 @@ impl Node {
     /// Keeps the watermark below a transaction that nobody may act upon.
     pub(super) fn quarantine(&mut self, gtid: Gtid) {
         if let Some(owned) = self.partitions.get_mut(&gtid.partition()) {
-            let oldest = owned
-                .quarantined
-                .map_or(gtid.minted(), |oldest| oldest.min(gtid.minted()));
+            let minted = gtid.minted();
+            let oldest = owned.quarantined.map_or(minted, |oldest| oldest.min(minted));
             owned.quarantined = Some(oldest);
         }
     }
