@@ -126,7 +126,8 @@ pub enum Message {
 /// What is said to a client or an inquiring participant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// How the transaction stands; it has reached what the request waited for.
+    /// How the transaction stands. It has reached what the request waited for, unless more requests
+    /// wait for it than may.
     Status(Box<TransactionStatus>),
     /// The key belongs to an earlier request of another body.
     KeyReused {

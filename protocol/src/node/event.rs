@@ -1,5 +1,7 @@
 //! What comes in.
 
+use std::collections::BTreeSet;
+
 use super::ownership::Found;
 use crate::effect::{Appended, RequestId, Token};
 use crate::group::Answer;
@@ -107,6 +109,11 @@ pub enum Event {
     Lost {
         /// Which.
         partition: PartitionId,
+    },
+    /// Whoever made these requests waits for no reply any more.
+    Withdrawn {
+        /// Which.
+        requests: BTreeSet<RequestId>,
     },
     /// A timer may be due.
     Timer,

@@ -1,6 +1,6 @@
 //! The node: takes events, keeps the transactions, gives effects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::effect::{
@@ -126,6 +126,7 @@ impl Node {
             Event::HorizonRaised { partition, horizon } => self.raise_horizon(partition, horizon),
             Event::Lost { partition } => self.lose(partition, &mut effects),
             Event::Timer => self.fire(now, &mut effects),
+            Event::Withdrawn { requests } => self.withdraw(&requests),
             Event::Draining => self.draining = true,
         }
         effects
@@ -170,6 +171,15 @@ impl Node {
         self.participants
             .iter()
             .filter_map(|(name, it)| it.halted.map(|how| (name, how)))
+    }
+
+    /// Makes room for others that want to wait.
+    fn withdraw(&mut self, requests: &BTreeSet<RequestId>) {
+        for transaction in self.transactions.values_mut() {
+            transaction
+                .waiters
+                .retain(|(request, _)| !requests.contains(request));
+        }
     }
 
     fn fire(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -303,7 +313,8 @@ impl Node {
         self.reply_gated(after, request, Reply::Status(Box::new(status)), effects);
     }
 
-    /// Replies once a record is durable. More than may wait for one record are told to ask again.
+    /// Replies once a record is durable. More than may wait for one record are told to ask again:
+    /// what they ask about is there, so nobody may tell them that nothing was begun.
     pub(super) fn reply_gated(
         &mut self,
         after: After,
@@ -313,7 +324,7 @@ impl Node {
     ) {
         match after {
             After::Durable(token) if !self.await_also(token, request) => {
-                refuse_all(&[request], ProblemCode::Overloaded, effects);
+                refuse_all(&[request], ProblemCode::Unknown, effects);
             }
             After::Durable(_) | After::Now => effects.push(Effect::Reply { after, request, reply }),
         }

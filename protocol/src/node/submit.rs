@@ -200,12 +200,15 @@ impl Node {
             });
         };
         match wait {
-            Some(wait) if transaction.waiters.len() < WAITERS_MAX => {
+            Some(wait)
+                if transaction.waiters.len() < WAITERS_MAX || transaction.has_reached(wait) =>
+            {
                 transaction.waiters.push((request, wait));
                 self.settle(gtid, effects);
             }
-            Some(_) => refuse_all(&[request], ProblemCode::Overloaded, effects),
-            None => {
+            // One more than may wait hears how it stands now. A refusal would say that nothing was
+            // begun, to a client that repeats its request.
+            Some(_) | None => {
                 let status = Box::new(transaction.status(false));
                 let after = match transaction.begun_record {
                     Durability::Awaited(token) => After::Durable(token),

@@ -2,7 +2,7 @@ use super::fixture::{
     E, NOW, P, TIMEOUT_MS, acquire, begun, begun_record, config, durable, found, gtid, load,
     minted, node, plan, submission, submit, take,
 };
-use crate::effect::{Effect, Entry, Token, Urgency};
+use crate::effect::{Effect, Entry, RequestId, Token, Urgency};
 use crate::id::{Fingerprint, PartitionId, Position};
 use crate::limits::WAITERS_MAX;
 use crate::node::{Config, Event, Node, Submission, partition_of};
@@ -162,7 +162,15 @@ fn requests_that_wait_for_one_transaction_have_a_bound() {
         );
     }
     let effects = submit(&mut node, submission(999, "k", Wait::Decided));
-    assert_eq!(effects, ["r999: refused (Overloaded)"]);
+    assert_eq!(
+        effects,
+        ["r999: Preparing, Pending"],
+        "how it stands, and not that nothing was begun"
+    );
+    let requests = [RequestId(2)].into();
+    assert_eq!(take(&mut node, Event::Withdrawn { requests }), []);
+    let effects = submit(&mut node, submission(1_000, "k", Wait::Decided));
+    assert_eq!(effects, [""; 0], "somebody is gone, so this one waits");
 }
 
 #[test]
@@ -202,8 +210,8 @@ fn requests_that_wait_for_one_record_have_a_bound() {
         submission(997, "k", Wait::Accepted),
         Submission { fingerprint: other, ..submission(997, "k", Wait::Decided) },
     ] {
-        assert_eq!(submit(&mut node, more), ["r997: refused (Overloaded)"]);
+        assert_eq!(submit(&mut node, more), ["r997: refused (Unknown)"]);
     }
     let effects = super::fixture::query(&mut node, 998, gtid(1), None);
-    assert_eq!(effects, ["r998: refused (Overloaded)"]);
+    assert_eq!(effects, ["r998: refused (Unknown)"]);
 }
