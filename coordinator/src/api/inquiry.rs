@@ -7,6 +7,7 @@ use accordant_protocol::effect::Reply;
 use accordant_protocol::id::{BranchIndex, Gtid};
 use accordant_protocol::node::Event;
 use accordant_protocol::wire::api::{OutcomeReply, Verdict};
+use accordant_protocol::wire::problem::ProblemCode;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -63,6 +64,11 @@ async fn judge(
             let history = history(stored).ok();
             let verdict = history.and_then(|history| history.verdict(branch));
             Ok(verdict.unwrap_or(Verdict::Unknown))
+        }
+        // An inquiry writes too; what room is left is for what already runs.
+        None if !coordinator.journal().admits() => {
+            let detail = "the journal has no room for the answer at present: ask again";
+            Err(Refusal::new(ProblemCode::Unavailable, detail))
         }
         None => {
             let make = move |request| Event::NotRecorded { request, gtid };
