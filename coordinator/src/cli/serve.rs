@@ -71,6 +71,10 @@ pub(super) enum ServeError {
          or the database, and start again"
     )]
     JournalFatal { reason: Arc<str> },
+    #[error(
+        "{task} panicked; nothing that was confirmed is lost. Start again, and report the panic"
+    )]
+    Panicked { task: &'static str },
     #[error("the process cannot go on")]
     System(#[from] std::io::Error),
     #[error("ended at once by a second {signal}; the next start finishes what is open")]
@@ -86,7 +90,7 @@ impl ServeError {
             Self::Journal { .. } => Exit::JournalOpen,
             Self::Listen { .. } | Self::ReadyFile { .. } => Exit::Listen,
             Self::JournalFatal { .. } => Exit::JournalFatal,
-            Self::Telemetry(_) | Self::System(_) => Exit::Internal,
+            Self::Telemetry(_) | Self::System(_) | Self::Panicked { .. } => Exit::Internal,
             Self::Interrupted { .. } => Exit::Interrupted,
         }
     }
@@ -226,6 +230,7 @@ impl Running {
         let signal = tokio::select! {
             signal = self.signals.next() => signal,
             reason = coordinator.journal().fatal() => return Err(fatal(reason)),
+            task = coordinator.failed() => return Err(ServeError::Panicked { task }),
             ended = &mut self.server => return Err(unserved(ended)),
         };
         info!(
@@ -245,6 +250,7 @@ impl Running {
         let ended = tokio::select! {
             () = graceful => Ok(()),
             signal = signals.next() => Err(ServeError::Interrupted { signal }),
+            task = coordinator.failed() => Err(ServeError::Panicked { task }),
             reason = coordinator.journal().fatal() => Err(fatal(reason)),
         };
         drop(ready_file.take());

@@ -21,6 +21,7 @@ use tracing::{Instrument, debug, debug_span};
 use super::registry::{Registry, join};
 use super::reply::{read_ends, read_vote};
 use super::transport::{Request, Transport};
+use crate::driver::Alarm;
 use crate::{clock, crash};
 
 /// How participants are called.
@@ -63,6 +64,7 @@ pub struct Delivery {
     lanes: Arc<BTreeMap<ParticipantName, Lane>>,
     answers: mpsc::Sender<Answered>,
     calls: TaskTracker,
+    alarm: Alarm,
 }
 
 #[derive(Clone)]
@@ -89,16 +91,18 @@ struct Waiting {
 
 impl Delivery {
     /// Opens a lane to each registered participant. Answers go to `answers`; clones made by
-    /// [`Delivery::answering_to`] share the lanes. Cancel `stop` to end the lanes.
+    /// [`Delivery::answering_to`] share the lanes. Cancel `stop` to end the lanes. The alarm goes off
+    /// if a call panics, whose answer then never comes.
     ///
     /// # Errors
     /// If a participant's base address takes no path behind it.
-    pub fn start(
+    pub(crate) fn start(
         registry: &Registry,
         transport: &Arc<dyn Transport>,
         config: DeliveryConfig,
         answers: mpsc::Sender<Answered>,
         stop: &CancellationToken,
+        alarm: Alarm,
     ) -> Result<Self, http::uri::InvalidUri> {
         let calls = TaskTracker::new();
         let mut lanes = BTreeMap::new();
@@ -112,15 +116,17 @@ impl Delivery {
                 prepares: Arc::new(Semaphore::new(config.prepares_max)),
             });
             let (orders, waiting) = mpsc::channel(ORDERS_WAITING_MAX);
-            calls.spawn(run_orders(
+            let run = run_orders(
                 Arc::clone(&shared),
                 waiting,
                 calls.clone(),
                 stop.clone(),
-            ));
+                alarm.clone(),
+            );
+            calls.spawn(alarm.clone().over("a lane of orders", run));
             lanes.insert(name.clone(), Lane { shared, orders });
         }
-        Ok(Self { lanes: Arc::new(lanes), answers, calls })
+        Ok(Self { lanes: Arc::new(lanes), answers, calls, alarm })
     }
 
     /// The same lanes, with the answers going elsewhere.
@@ -146,8 +152,9 @@ impl Delivery {
             Message::Prepare(prepare) => {
                 let shared = Arc::clone(&lane.shared);
                 let answers = self.answers.clone();
+                let run = run_prepare(shared, prepare, call.traceparent, answers);
                 self.calls
-                    .spawn(run_prepare(shared, prepare, call.traceparent, answers));
+                    .spawn(self.alarm.clone().over("a prepare call", run));
                 Ok(())
             }
             Message::Finish(order) => {
@@ -226,6 +233,7 @@ async fn run_orders(
     mut waiting: mpsc::Receiver<Waiting>,
     calls: TaskTracker,
     stop: CancellationToken,
+    alarm: Alarm,
 ) {
     let permits = Arc::new(Semaphore::new(lane.config.finishes_max));
     loop {
@@ -241,10 +249,11 @@ async fn run_orders(
             return;
         }
         let lane = Arc::clone(&lane);
-        calls.spawn(async move {
+        let run = async move {
             finish(&lane, batch).await;
             drop(permit);
-        });
+        };
+        calls.spawn(alarm.clone().over("a finish call", run));
     }
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use super::alarm::Alarm;
 use super::settings::Settings;
 use super::shard::{Ask, InDoubt, Shard, ShardHandle, queues};
 use crate::cluster::{Owned, Owner, Quarantine};
@@ -58,6 +59,7 @@ pub struct Coordinator {
     settings: Settings,
     owned: watch::Receiver<Owned>,
     quarantine: Quarantine,
+    alarm: Alarm,
     draining: watch::Sender<bool>,
     stop_shards: CancellationToken,
     stop_owner: CancellationToken,
@@ -83,12 +85,14 @@ impl Coordinator {
             .clamp(1, usize::from(description.partitions));
         let (stop_shards, stop_owner) = (CancellationToken::new(), CancellationToken::new());
         let (nowhere, _) = mpsc::channel(1);
+        let alarm = Alarm::default();
         let delivery = Delivery::start(
             &settings.registry,
             &settings.transport,
             settings.delivery,
             nowhere,
             &stop_shards,
+            alarm.clone(),
         )?;
         let (journal, completions, writer) = group_commit::start(store, shard_count);
         let (reloads, reloads_end) = mpsc::channel(usize::from(description.partitions));
@@ -113,19 +117,22 @@ impl Coordinator {
             shard.peers = peers
                 .map(|(_, peer): (_, &ShardHandle)| peer.controls.clone())
                 .collect();
-            tasks.spawn(shard.run(inbox, stop_shards.clone()));
+            let run = shard.run(inbox, stop_shards.clone());
+            tasks.spawn(alarm.clone().over("a shard", run));
         }
         let owner_tasks = TaskTracker::new();
         let controls = shards.iter().map(|shard| shard.controls.clone()).collect();
         let (owner, owned, quarantine) =
             Owner::new(journal.clone(), lease, controls, settings.retention);
-        owner_tasks.spawn(owner.run(reloads_end, stop_owner.clone()));
+        let run = owner.run(reloads_end, stop_owner.clone());
+        owner_tasks.spawn(alarm.clone().over("the owner of the partitions", run));
         Ok(Self {
             shards,
             journal,
             settings,
             owned,
             quarantine,
+            alarm,
             draining: watch::Sender::new(false),
             stop_shards,
             stop_owner,
@@ -165,12 +172,21 @@ impl Coordinator {
         self.owned.borrow().clone()
     }
 
+    /// Returns when a task has panicked that this coordinator cannot do without, with its name: end
+    /// the process then, since what that task owed would never come. Never returns otherwise.
+    pub async fn failed(&self) -> &'static str {
+        self.alarm.goes_off().await
+    }
+
     /// Whether every partition is owned and loaded, the journal takes writes, and no shutdown has
     /// begun. If not: why.
     ///
     /// # Errors
     /// What is missing, for people.
     pub fn is_ready(&self) -> Result<(), String> {
+        if let Some(task) = self.alarm.gone_off() {
+            return Err(format!("{task} panicked"));
+        }
         if *self.draining.borrow() {
             return Err("shutting down".to_owned());
         }

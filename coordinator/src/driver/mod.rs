@@ -3,11 +3,13 @@
 //! A shard decides nothing. It feeds events to its node, carries the effects out, and holds those
 //! back whose record is not durable yet.
 
+mod alarm;
 mod coordinator;
 mod gates;
 mod settings;
 mod shard;
 
+pub(crate) use alarm::Alarm;
 pub use coordinator::{AskError, Coordinator, StartError};
 pub use settings::Settings;
 pub use shard::{InDoubt, ShardHandle};
