@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use accordant_protocol::effect::{Reply, RequestId};
 use accordant_protocol::id::{Gtid, ParticipantName, PartitionId};
+use accordant_protocol::limits::BRANCHES_MAX;
 use accordant_protocol::node::{Config, Event, Node};
 use accordant_protocol::wire::contract::Kinship;
 use accordant_protocol::wire::problem::ProblemCode;
@@ -80,9 +81,12 @@ impl Coordinator {
     pub fn start(store: Arc<dyn Store>, settings: Settings) -> Result<Self, StartError> {
         let lease = Lease { owner: OwnerId::new(&settings.owner)?, ms: settings.lease_ms };
         let description = store.description().clone();
-        let shard_count = settings
-            .shards
-            .clamp(1, usize::from(description.partitions));
+        // Each shard gets a share of the bounds, and a share must have room for the largest group.
+        let shares_max = settings
+            .open_max
+            .min(settings.participant_open_max / BRANCHES_MAX)
+            .min(usize::from(description.partitions));
+        let shard_count = settings.shards.clamp(1, shares_max.max(1));
         let (stop_shards, stop_owner) = (CancellationToken::new(), CancellationToken::new());
         let (nowhere, _) = mpsc::channel(1);
         let alarm = Alarm::default();
@@ -99,8 +103,8 @@ impl Coordinator {
         let config = Config {
             cluster: description.cluster,
             incarnation: description.incarnation,
-            open_max: settings.open_max.div_ceil(shard_count),
-            participant_open_max: settings.participant_open_max.div_ceil(shard_count),
+            open_max: settings.open_max / shard_count,
+            participant_open_max: settings.participant_open_max / shard_count,
         };
         let tasks = TaskTracker::new();
         let (mut shards, mut parts) = (Vec::new(), Vec::new());
