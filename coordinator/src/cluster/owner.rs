@@ -24,6 +24,9 @@ use crate::journal::store::{Held, Lease};
 const ACQUIRE_EVERY: Duration = Duration::from_millis(250);
 /// How often closed transactions are looked through for old ones.
 const TRIM_EVERY: Duration = Duration::from_secs(5 * 60);
+/// How soon again if there were more than one step removes: fast enough for any rate at which they
+/// can be begun, with time for the flushes in between.
+const TRIM_AGAIN: Duration = Duration::from_secs(1);
 
 /// Which partitions are owned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,6 +97,7 @@ impl Owner {
         tries.set_missed_tick_behavior(MissedTickBehavior::Delay);
         trims.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let mut trim = false;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -102,20 +106,28 @@ impl Owner {
                     self.disown(partition);
                     wanted.insert(partition);
                 }
+                // It may have been taken up again since, under a higher epoch.
                 Some(held) = next_lost(&mut lost) => {
-                    self.disown(held.partition);
-                    self.tell(held.partition, Event::Lost { partition: held.partition }).await;
-                    wanted.insert(held.partition);
+                    if !self.is_owned_above(held) {
+                        self.disown(held.partition);
+                        self.tell(held.partition, Event::Lost { partition: held.partition }).await;
+                        wanted.insert(held.partition);
+                    }
                 }
                 _ = tries.tick(), if !wanted.is_empty() => {}
-                _ = trims.tick() => self.trim_all().await,
+                _ = trims.tick() => trim = true,
             }
-            let stopped = tokio::select! {
-                () = stop.cancelled() => true,
-                () = self.acquire_all(&leases, &mut wanted) => false,
+            let work = async {
+                self.acquire_all(&leases, &mut wanted).await;
+                trim && self.trim_all().await
             };
-            if stopped {
-                break;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                more = work => {
+                    if more {
+                        trims.reset_after(TRIM_AGAIN);
+                    }
+                }
             }
         }
         leases.shutdown().await;
@@ -205,16 +217,24 @@ impl Owner {
         });
     }
 
-    /// Removes closed transactions that are older than the retention time, in batches.
-    async fn trim_all(&self) {
+    fn is_owned_above(&self, Held { partition, epoch }: Held) -> bool {
+        let owned = self.owned.borrow();
+        owned.epochs.get(&partition).is_some_and(|it| *it > epoch)
+    }
+
+    /// Removes closed transactions that are older than the retention time, one batch of each
+    /// partition; whether there may be more.
+    async fn trim_all(&self) -> bool {
         let keep_ms = u64::try_from(self.retention.as_millis()).unwrap_or(u64::MAX);
         let now = clock::now().as_millis();
         let upto = accordant_protocol::time::Timestamp::from_millis(now.saturating_sub(keep_ms));
         let owned = self.owned.borrow().epochs.clone();
+        let mut more = false;
         for (partition, epoch) in owned {
             let held = Held { partition, epoch };
             match self.journal.trim(held, upto, TRIM_MAX).await {
                 Ok(trimmed) => {
+                    more |= trimmed.removed >= TRIM_MAX;
                     let horizon = trimmed.horizon;
                     self.tell(partition, Event::HorizonRaised { partition, horizon })
                         .await;
@@ -222,6 +242,7 @@ impl Owner {
                 Err(error) => warn!(%partition, %error, "old transactions were not removed"),
             }
         }
+        more
     }
 
     async fn tell(&self, partition: PartitionId, event: Event) {
