@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::alarm::Alarm;
 use super::settings::Settings;
-use super::shard::{Ask, InDoubt, Shard, ShardHandle, queues};
+use super::shard::{Ask, InDoubt, Look, Shard, ShardHandle, queues};
 use crate::cluster::{Owned, Owner, Quarantine};
 use crate::delivery::{Delivery, Registry};
 use crate::journal::group_commit::{self, Journal, ShardIndex, Writer};
@@ -230,7 +230,7 @@ impl Coordinator {
         F: FnOnce(RequestId) -> Event + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let ask = Ask::Request(Box::new(make), reply);
+        let ask = Ask { make: Box::new(make), reply };
         self.shard(partition)
             .asks
             .try_send(ask)
@@ -250,7 +250,7 @@ impl Coordinator {
         let mut all = InDoubt::default();
         for shard in &self.shards {
             let (reply, answer) = oneshot::channel();
-            if shard.asks.send(Ask::InDoubt(limit, reply)).await.is_err() {
+            if shard.looks.send(Look::InDoubt(limit, reply)).await.is_err() {
                 continue;
             }
             let Ok(part) = answer.await else { continue };
@@ -269,7 +269,7 @@ impl Coordinator {
         let mut all = BTreeMap::new();
         for shard in &self.shards {
             let (reply, answer) = oneshot::channel();
-            if shard.asks.send(Ask::Halted(reply)).await.is_ok() {
+            if shard.looks.send(Look::Halted(reply)).await.is_ok() {
                 all.extend(answer.await.unwrap_or_default());
             }
         }

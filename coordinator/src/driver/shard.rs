@@ -1,6 +1,6 @@
 //! One shard: a node, its queues, and the carrying out of its effects.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use accordant_protocol::effect::{
@@ -33,16 +33,23 @@ const CONTROLS_WAITING_MAX: usize = 64;
 /// Events that are taken up before the journal gets what they appended: a longer turn makes
 /// larger flushes, and a later first one.
 const TURN_EVENTS_MAX: usize = 256;
+/// Appends that are handed to the journal at a time. A backlog may be larger than all the room that
+/// the journal has, so it goes over in parts; so many of the largest records fit into half of it.
+const PART_APPENDS_MAX: usize = 128;
+/// Looks at the whole of a shard that may wait; past it those who look wait.
+const LOOKS_WAITING_MAX: usize = 64;
 /// How often gauges are brought up to date.
 const GAUGES_EVERY: Duration = Duration::from_secs(2);
 
-/// What a shard is asked.
-pub(super) enum Ask {
-    /// An event that names a request, with where its reply goes.
-    Request(
-        Box<dyn FnOnce(RequestId) -> Event + Send>,
-        oneshot::Sender<Reply>,
-    ),
+/// An event that names a request, with where its reply goes.
+pub(super) struct Ask {
+    pub(super) make: Box<dyn FnOnce(RequestId) -> Event + Send>,
+    pub(super) reply: oneshot::Sender<Reply>,
+}
+
+/// What an operator asks a shard. It is answered also while the journal has no room, for that is
+/// when operators look.
+pub(super) enum Look {
     /// The transactions with branches in doubt, oldest first.
     InDoubt(usize, oneshot::Sender<InDoubt>),
     /// The participants that answered from another or an older database.
@@ -64,12 +71,14 @@ pub struct InDoubt {
 #[derive(Clone)]
 pub struct ShardHandle {
     pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) looks: mpsc::Sender<Look>,
     pub(super) controls: mpsc::Sender<Event>,
 }
 
 /// The ends of a shard's queues.
 pub(super) struct Inbox {
     asks: mpsc::Receiver<Ask>,
+    looks: mpsc::Receiver<Look>,
     controls: mpsc::Receiver<Event>,
     answers: mpsc::Receiver<Answered>,
     completions: Completions,
@@ -78,15 +87,17 @@ pub(super) struct Inbox {
 /// Makes the queues of a shard.
 pub(super) fn queues(completions: Completions) -> (ShardHandle, mpsc::Sender<Answered>, Inbox) {
     let (asks, asks_end) = mpsc::channel(REQUESTS_WAITING_MAX);
+    let (looks, looks_end) = mpsc::channel(LOOKS_WAITING_MAX);
     let (controls, controls_end) = mpsc::channel(CONTROLS_WAITING_MAX);
     let (answers, answers_end) = mpsc::channel(ANSWERS_WAITING_MAX);
     let inbox = Inbox {
         asks: asks_end,
+        looks: looks_end,
         controls: controls_end,
         answers: answers_end,
         completions,
     };
-    (ShardHandle { asks, controls }, answers, inbox)
+    (ShardHandle { asks, looks, controls }, answers, inbox)
 }
 
 /// One shard.
@@ -100,7 +111,7 @@ pub(super) struct Shard {
     pub(super) requests: BTreeMap<RequestId, oneshot::Sender<Reply>>,
     pub(super) request: u64,
     /// Appends of this turn, and those that the journal had no room for.
-    pub(super) appends: Vec<Append>,
+    pub(super) appends: VecDeque<Append>,
     /// What this turn has caused by itself.
     pub(super) caused: VecDeque<Event>,
     pub(super) points: BTreeMap<Token, Point>,
@@ -127,7 +138,7 @@ impl Shard {
             gates: Gates::default(),
             requests: BTreeMap::new(),
             request: 0,
-            appends: Vec::new(),
+            appends: VecDeque::new(),
             caused: VecDeque::new(),
             points: BTreeMap::new(),
             peers: Vec::new(),
@@ -145,24 +156,35 @@ impl Shard {
             let room = self.appends.is_empty();
             tokio::select! {
                 biased;
+                // What is rare first: requests may never cease to come.
+                () = stop.cancelled() => return,
+                _ = gauges.tick() => {
+                    self.withdraw();
+                    observe::gauges(self.index, &self.node);
+                }
                 Some(batch) = inbox.completions.next() => self.completed(batch),
                 Some(event) = inbox.controls.recv() => self.take(event),
+                Some(look) = inbox.looks.recv() => self.look(look),
                 Some(answered) = inbox.answers.recv(), if room => self.answered(answered),
                 Some(ask) = inbox.asks.recv(), if room => self.ask(ask),
-                () = tokio::time::sleep(pause) => self.take(Event::Timer),
-                _ = gauges.tick() => observe::gauges(self.index, &self.node),
-                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
             }
-            self.drain(&mut inbox);
+            self.drain(&mut inbox, room);
+            // In every turn: the pause above is never over while there is always something to do.
+            if self.is_timer_due() {
+                self.take(Event::Timer);
+            }
             self.hand_over();
         }
     }
 
-    /// Takes up what is there without waiting.
-    fn drain(&mut self, inbox: &mut Inbox) {
+    /// Takes up what is there without waiting; without room only what makes some.
+    fn drain(&mut self, inbox: &mut Inbox, room: bool) {
         for _ in 0..TURN_EVENTS_MAX {
             if let Some(batch) = inbox.completions.try_next() {
                 self.completed(batch);
+            } else if !room {
+                return;
             } else if let Ok(answered) = inbox.answers.try_recv() {
                 self.answered(answered);
             } else if let Ok(ask) = inbox.asks.try_recv() {
@@ -171,6 +193,11 @@ impl Shard {
                 return;
             }
         }
+    }
+
+    fn is_timer_due(&self) -> bool {
+        let next = self.node.next_timer();
+        next.is_some_and(|at| at <= clock::now())
     }
 
     fn pause(&self) -> Duration {
@@ -185,19 +212,29 @@ impl Shard {
         })
     }
 
-    fn ask(&mut self, ask: Ask) {
-        match ask {
-            Ask::Request(make, reply) => {
-                let request = RequestId(self.request);
-                self.request += 1;
-                self.requests.insert(request, reply);
-                self.take(make(request));
-            }
-            Ask::InDoubt(limit, reply) => {
+    fn ask(&mut self, Ask { make, reply }: Ask) {
+        let request = RequestId(self.request);
+        self.request += 1;
+        self.requests.insert(request, reply);
+        self.take(make(request));
+    }
+
+    /// Lets go of requests whose caller is gone: others may want to wait in their place.
+    fn withdraw(&mut self) {
+        let gone = self.requests.extract_if(.., |_, reply| reply.is_closed());
+        let requests: BTreeSet<RequestId> = gone.map(|(request, _)| request).collect();
+        if !requests.is_empty() {
+            self.take(Event::Withdrawn { requests });
+        }
+    }
+
+    fn look(&self, look: Look) {
+        match look {
+            Look::InDoubt(limit, reply) => {
                 // Whoever asked may be gone.
                 let _gone = reply.send(in_doubt(&self.node, limit));
             }
-            Ask::Halted(reply) => {
+            Look::Halted(reply) => {
                 let halted = self.node.halted().map(|(name, how)| (name.clone(), how));
                 let _gone = reply.send(halted.collect());
             }
@@ -310,7 +347,7 @@ impl Shard {
             _ => {}
         }
         observe::append(&entry);
-        self.appends.push(Append { token, entry, urgency });
+        self.appends.push_back(Append { token, entry, urgency });
     }
 
     fn reply(&mut self, request: RequestId, reply: Reply) {
@@ -329,33 +366,38 @@ impl Shard {
         }
     }
 
-    /// Gives the journal what this turn has appended.
+    /// Gives the journal what this turn has appended, in order and as far as it has room.
     fn hand_over(&mut self) {
-        if self.appends.is_empty() {
-            return;
-        }
-        for append in &self.appends {
-            crash_point(&append.entry.record);
-            if crash::COMPILED_IN {
-                self.points
-                    .insert(append.token, Point::of(&append.entry.record));
-            }
-        }
-        match self
-            .journal
-            .append(self.index, std::mem::take(&mut self.appends))
-        {
-            Ok(()) => {}
-            Err(AppendRefused::Overloaded(appends)) => self.appends = appends,
-            Err(AppendRefused::Closed(appends)) => {
-                // Nothing of it is durable, but what was handed over before may be.
-                info!(appends = appends.len(), "the journal is closed");
-                for append in appends {
-                    let (token, outcome) = (append.token, Appended::Unknown);
-                    self.take(Event::Flushed { token, outcome });
-                    self.gates.take(token);
+        while !self.appends.is_empty() {
+            let count = self.appends.len().min(PART_APPENDS_MAX);
+            let part: Vec<Append> = self.appends.drain(..count).collect();
+            for append in &part {
+                crash_point(&append.entry.record);
+                if crash::COMPILED_IN {
+                    self.points
+                        .insert(append.token, Point::of(&append.entry.record));
                 }
             }
+            match self.journal.append(self.index, part) {
+                Ok(()) => {}
+                Err(AppendRefused::Overloaded(part)) => {
+                    part.into_iter()
+                        .rev()
+                        .for_each(|append| self.appends.push_front(append));
+                    return;
+                }
+                Err(AppendRefused::Closed(part)) => self.give_up(part),
+            }
+        }
+    }
+
+    /// Nothing of it is durable, but what was handed over before may be.
+    fn give_up(&mut self, part: Vec<Append>) {
+        info!(appends = part.len(), "the journal is closed");
+        for append in part {
+            let (token, outcome) = (append.token, Appended::Unknown);
+            self.take(Event::Flushed { token, outcome });
+            self.gates.take(token);
         }
     }
 }
@@ -405,4 +447,70 @@ fn in_doubt(node: &Node, limit: usize) -> InDoubt {
         .map(|(_, status)| status)
         .collect();
     InDoubt { count, oldest, open: node.open() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use accordant_protocol::id::{Cluster, Incarnation};
+    use accordant_protocol::node::Config;
+
+    use super::*;
+    use crate::delivery::Registry;
+    use crate::driver::{Alarm, Settings};
+    use crate::journal::conformance::fixture::Mint;
+    use crate::journal::group_commit;
+    use crate::journal::limits::QUEUE_ENTRIES_MAX;
+    use crate::journal::memory::MemoryStore;
+    use crate::journal::store::{Lease, OwnerId, Store};
+
+    #[tokio::test]
+    async fn a_backlog_larger_than_the_journals_queue_is_handed_over_in_order() {
+        let store = MemoryStore::new(Cluster::new("acc").unwrap(), Incarnation(1), 1);
+        let lease = Lease { owner: OwnerId::new("me").unwrap(), ms: 60_000 };
+        let epoch = store.acquire(PartitionId(0), &lease).await.unwrap().epoch;
+        let mint = Mint::new(store.description());
+        let Settings { transport, delivery, .. } =
+            Settings::new(Registry::default(), "me".to_owned());
+        let (nowhere, _) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let registry = Registry::default();
+        let delivery = Delivery::start(
+            &registry,
+            &transport,
+            delivery,
+            nowhere,
+            &stop,
+            Alarm::default(),
+        );
+        let (journal, mut completions, _writer) = group_commit::start(Arc::new(store), 1);
+        let node = Node::new(Config {
+            cluster: Cluster::new("acc").unwrap(),
+            incarnation: Incarnation(1),
+            open_max: 1,
+            participant_open_max: 1,
+        });
+        let (reloads, _reloads) = mpsc::channel(1);
+        let mut shard = Shard::new(ShardIndex(0), node, journal, delivery.unwrap(), reloads);
+
+        // As when the deadlines of all open transactions pass at once.
+        let count = u64::try_from(QUEUE_ENTRIES_MAX).unwrap() + 1_000;
+        for token in 0..count {
+            let entry = mint.transaction(PartitionId(0), epoch).begun();
+            shard.append(Token(token), entry, Urgency::Forced);
+        }
+        let mut tokens = Vec::new();
+        let written = async {
+            while tokens.len() < usize::try_from(count).unwrap() {
+                shard.hand_over();
+                let batch = completions[0].next().await.unwrap();
+                tokens.extend(batch.into_iter().map(|completion| completion.token.0));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), written)
+            .await
+            .unwrap();
+        assert_eq!(tokens, (0..count).collect::<Vec<_>>());
+    }
 }
