@@ -16,6 +16,7 @@ use accordant_coordinator::driver::{AskError, Coordinator, Settings};
 use accordant_coordinator::journal::conformance::fixture::Mint;
 use accordant_coordinator::journal::limits::TRIM_MAX;
 use accordant_coordinator::journal::memory::MemoryStore;
+use accordant_coordinator::journal::sqlite::{SqliteOptions, SqliteStore};
 use accordant_coordinator::journal::store::{Lease, ListFilter, OwnerId, Store};
 use accordant_protocol::effect::{Reply, RequestId};
 use accordant_protocol::id::{Gtid, Incarnation, ParticipantName, PartitionId};
@@ -176,4 +177,38 @@ async fn what_is_too_old_is_removed_however_much_it_is() {
     let left = store.list(&ListFilter::default(), None, 10).await.unwrap();
     assert_eq!(left, []);
     drop(coordinator);
+}
+
+#[tokio::test]
+async fn a_journal_that_is_gone_shows_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, away) = (folder.path().join("j.db"), folder.path().join("away.db"));
+    let cluster = "acc".parse().unwrap();
+    let options = SqliteOptions {
+        path: path.clone(),
+        cluster,
+        partitions: Some(2),
+        restored: false,
+    };
+    let store = SqliteStore::open(options).unwrap();
+    let settings = Settings {
+        lease_ms: 150,
+        ..Settings::new(Registry::default(), "me".to_owned())
+    };
+    let coordinator = Coordinator::start(Arc::new(store), settings).unwrap();
+    coordinator.owned_all().await;
+    let becomes = async |ready: bool| {
+        let settled = async {
+            while coordinator.is_ready().is_ok() != ready {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let settled = tokio::time::timeout(Duration::from_secs(10), settled).await;
+        settled.unwrap();
+    };
+    becomes(true).await;
+    std::fs::rename(&path, &away).unwrap();
+    becomes(false).await;
+    std::fs::rename(&away, &path).unwrap();
+    becomes(true).await;
 }

@@ -200,6 +200,9 @@ impl Coordinator {
                 return Err(format!("the journal is not available: {reason}"));
             }
         }
+        if let group_commit::Health::NotReady { reason } = self.journal.renewals() {
+            return Err(format!("the leases cannot be renewed: {reason}"));
+        }
         let partitions = usize::from(self.journal.store().description().partitions);
         self.owned.borrow().lacking(partitions).map_or(Ok(()), Err)
     }

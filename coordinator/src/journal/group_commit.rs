@@ -71,6 +71,9 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) room: Arc<Room>,
     pub(super) health: HealthSender,
+    /// What the renewals of leases say: while nothing is written, nothing else would tell that the
+    /// journal is gone.
+    renewals: HealthSender,
     pub(super) counters: Counters,
     pub(super) shards: usize,
     /// Cancelled: nothing more is accepted, and what is queued is made durable.
@@ -156,6 +159,7 @@ pub fn start(store: Arc<dyn Store>, shards: usize) -> (Journal, Vec<Completions>
         store,
         room: Arc::default(),
         health: HealthSender::new(),
+        renewals: HealthSender::new(),
         counters: Counters::default(),
         shards,
         closing: CancellationToken::new(),
@@ -229,6 +233,13 @@ impl Journal {
         self.shared.health.subscribe()
     }
 
+    /// Whether the leases could be renewed the last time: if not, the journal is away or behind,
+    /// although nothing may have been written to it meanwhile.
+    #[must_use]
+    pub fn renewals(&self) -> Health {
+        self.shared.renewals.subscribe().borrow().clone()
+    }
+
     /// Returns when the journal has failed for good, with the reason: end the process then. Never
     /// returns otherwise.
     pub async fn fatal(&self) -> Arc<str> {
@@ -275,6 +286,11 @@ impl Journal {
     /// [`LeaseError`].
     pub async fn renew(&self, held: &[Held], lease: &Lease) -> Result<Vec<Held>, LeaseError> {
         let renewed = self.shared.store.renew(held, lease).await;
+        match &renewed {
+            Ok(_) => self.shared.renewals.set_ready(),
+            Err(LeaseError::Unavailable { source }) => self.shared.renewals.set_not_ready(source),
+            Err(_) => {}
+        }
         self.watch_lease(renewed)
     }
 
