@@ -236,6 +236,21 @@ async fn headers_and_ids_of_another_form_are_refused() {
             400,
             "idempotency_key",
         ),
+        (
+            vec![json, ("idempotency-key", "k"), ("idempotency-key", "l")],
+            400,
+            "idempotency_key",
+        ),
+        (
+            vec![
+                json,
+                ("idempotency-key", "k"),
+                ("accordant-tenant", "a"),
+                ("accordant-tenant", "b"),
+            ],
+            422,
+            "invalid",
+        ),
         (vec![("idempotency-key", "k")], 415, "media_type"),
         (
             vec![("content-type", "text/plain"), ("idempotency-key", "k")],

@@ -44,7 +44,10 @@ pub(super) fn read<T: DeserializeOwned>(
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     // Serde takes an array for a struct, field by field; no client means that.
     if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(Refusal::new(ProblemCode::Malformed, "the body is not a JSON object"));
+        return Err(Refusal::new(
+            ProblemCode::Malformed,
+            "the body is not a JSON object",
+        ));
     }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {

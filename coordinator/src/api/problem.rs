@@ -62,7 +62,9 @@ impl Refusal {
 
 const fn advice(code: ProblemCode) -> &'static str {
     match code {
-        ProblemCode::Overloaded => "nothing was begun: send the request again later",
+        ProblemCode::Overloaded => {
+            "nothing was begun by this request: send the request again later"
+        }
         ProblemCode::ParticipantBusy => {
             "nothing was begun: a participant of the plan has as many open branches as it may have"
         }
@@ -70,12 +72,14 @@ const fn advice(code: ProblemCode) -> &'static str {
             "nothing was begun: a participant answers from another or an older database than \
              before; see /v1/admin/participants"
         }
-        ProblemCode::Unavailable => "nothing was begun: the journal cannot be written; see /readyz",
+        ProblemCode::Unavailable => {
+            "nothing was begun by this request: the journal cannot be written; see /readyz"
+        }
         ProblemCode::Draining => {
-            "nothing was begun: send the request to another coordinator, or later"
+            "nothing was begun by this request: send the request to another coordinator, or later"
         }
         ProblemCode::NotOwner => {
-            "nothing was begun: another coordinator owns this partition; see /readyz"
+            "nothing was begun by this request: another coordinator owns this partition; see /readyz"
         }
         ProblemCode::Unknown => {
             "the transaction may have been begun: send the same request with the same \

@@ -200,6 +200,9 @@ fn fingerprint(plan: &Plan, timeout_ms: u64) -> Result<Fingerprint, Refusal> {
 
 fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Refusal> {
     let refusal = |detail: String| Refusal::new(ProblemCode::IdempotencyKey, detail);
+    if headers.get_all(IDEMPOTENCY_KEY_HEADER).iter().count() > 1 {
+        return Err(refusal("the header is given more than once".to_owned()));
+    }
     let value = headers.get(IDEMPOTENCY_KEY_HEADER).ok_or_else(|| {
         refusal("name the request in the Idempotency-Key header; a repeat under the same name finds the first".to_owned())
     })?;
@@ -213,7 +216,11 @@ pub(super) fn tenant(headers: &HeaderMap) -> Result<TenantName, Refusal> {
     let value = headers
         .get(TENANT_HEADER)
         .map_or(Ok(TENANT_DEFAULT), |value| value.to_str());
+    let twice = headers.get_all(TENANT_HEADER).iter().count() > 1;
     let wrong = |detail: String| Refusal::field(TENANT_HEADER, PlanFaultCode::Form, detail);
+    if twice {
+        return Err(wrong("the header is given more than once".to_owned()));
+    }
     let text = value.map_err(|_| wrong("visible ASCII characters are allowed".to_owned()))?;
     TenantName::new(text).map_err(|error| wrong(error.to_string()))
 }

@@ -5,6 +5,7 @@
 //! not legal is put under quarantine and stops no other.
 
 mod loader;
+mod loads;
 mod owner;
 mod quarantine;
 

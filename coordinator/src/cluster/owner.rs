@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::loader::load;
+use super::loads::Loads;
 use super::quarantine::Quarantine;
 use crate::clock;
 use crate::journal::error::LeaseError;
@@ -96,6 +97,7 @@ impl Owner {
         let mut trims = tokio::time::interval(TRIM_EVERY);
         tries.set_missed_tick_behavior(MissedTickBehavior::Delay);
         trims.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut loads = Loads::default();
         loop {
             let mut trim = false;
             tokio::select! {
@@ -103,22 +105,27 @@ impl Owner {
                 () = stop.cancelled() => break,
                 Some(partition) = reloads.recv() => {
                     leases.forget(partition);
+                    loads.abort(partition);
                     self.disown(partition);
                     wanted.insert(partition);
                 }
                 // It may have been taken up again since, under a higher epoch.
                 Some(held) = next_lost(&mut lost) => {
                     if !self.is_owned_above(held) {
+                        loads.abort(held.partition);
                         self.disown(held.partition);
                         self.tell(held.partition, Event::Lost { partition: held.partition }).await;
                         wanted.insert(held.partition);
                     }
                 }
+                Some((held, count)) = loads.next(), if !loads.is_empty() => {
+                    self.loaded(held, count);
+                }
                 _ = tries.tick(), if !wanted.is_empty() => {}
                 _ = trims.tick() => trim = true,
             }
             let work = async {
-                self.acquire_all(&leases, &mut wanted).await;
+                self.acquire_all(&leases, &mut wanted, &mut loads).await;
                 trim && self.trim_all().await
             };
             tokio::select! {
@@ -133,7 +140,12 @@ impl Owner {
         leases.shutdown().await;
     }
 
-    async fn acquire_all(&self, leases: &Leases, wanted: &mut BTreeSet<PartitionId>) {
+    async fn acquire_all(
+        &self,
+        leases: &Leases,
+        wanted: &mut BTreeSet<PartitionId>,
+        loads: &mut Loads,
+    ) {
         for partition in wanted.clone() {
             match self.journal.acquire(partition, &self.lease).await {
                 Ok(ownership) => {
@@ -148,12 +160,12 @@ impl Owner {
                         owned.loaded.remove(&partition);
                         owned.epochs.insert(partition, epoch);
                     });
-                    self.load(held).await;
+                    self.load(held, loads);
                 }
                 Err(error) => {
                     self.note_waiting(partition, &error);
                     if matches!(error, LeaseError::Held { .. }) {
-                        self.give_way(partition, leases, wanted).await;
+                        self.give_way(partition, leases, wanted, loads).await;
                     }
                     // The others are most likely held by the same owner: come back later.
                     return;
@@ -166,7 +178,13 @@ impl Owner {
     /// take-over, would wait for one another for ever, and none would be ready. Whoever holds the
     /// lowest partition stays; another one gives up what it has, and its open transactions are
     /// recovered by the one that stays.
-    async fn give_way(&self, to: PartitionId, leases: &Leases, wanted: &mut BTreeSet<PartitionId>) {
+    async fn give_way(
+        &self,
+        to: PartitionId,
+        leases: &Leases,
+        wanted: &mut BTreeSet<PartitionId>,
+        loads: &mut Loads,
+    ) {
         let epochs = self.owned.borrow().epochs.clone();
         let lowest = epochs.keys().next();
         if lowest.is_none_or(|lowest| *lowest < to) {
@@ -178,6 +196,7 @@ impl Owner {
             .collect();
         warn!(partitions = held.len(), lowest = %to, "giving way to the owner of the lowest partition");
         for &Held { partition, .. } in &held {
+            loads.abort(partition);
             self.disown(partition);
             self.tell(partition, Event::Lost { partition }).await;
             wanted.insert(partition);
@@ -185,19 +204,29 @@ impl Owner {
         leases.give_back(&held).await;
     }
 
-    async fn load(&self, held: Held) {
-        let Some(shard) = self.shard(held.partition) else {
+    /// Reads a partition's open transactions in a task of its own: one that cannot be read holds
+    /// up no other.
+    fn load(&self, held: Held, loads: &mut Loads) {
+        let Some(shard) = self.shard(held.partition).cloned() else {
             return;
         };
-        let count = load(&self.journal, held, shard, &self.quarantine).await;
+        let (journal, quarantine) = (self.journal.clone(), self.quarantine.clone());
+        loads.start(held, async move {
+            load(&journal, held, &shard, &quarantine).await
+        });
+    }
+
+    fn loaded(&self, held: Held, count: usize) {
         if count > 0 {
             info!(partition = %held.partition, epoch = %held.epoch, count, "recovering open transactions");
             let count = u64::try_from(count).unwrap_or(u64::MAX);
             metrics::counter!("accordant_recovered_total").increment(count);
         }
         self.owned.send_modify(|owned| {
-            owned.loaded.insert(held.partition);
-            owned.waiting = None;
+            if owned.epochs.get(&held.partition) == Some(&held.epoch) {
+                owned.loaded.insert(held.partition);
+                owned.waiting = None;
+            }
         });
     }
 

@@ -154,7 +154,11 @@ impl Check {
             lease_ms: self.range("lease_ms", layer.lease_ms?, 300..=600_000),
             wait_max: self.ms("wait_max_ms", layer.wait_max_ms?, 10..=HOUR_MS),
             drain_max: self.ms("drain_max_ms", layer.drain_max_ms?, 0..=HOUR_MS),
-            retention: self.seconds("retention_s", layer.retention_s?, 1..=CENTURY_S),
+            retention: self.seconds(
+                "retention_s",
+                layer.retention_s?,
+                RETENTION_S_MIN..=CENTURY_S,
+            ),
             ..defaults
         })
     }
@@ -226,6 +230,8 @@ const HOUR_MS: u64 = 60 * 60 * 1000;
 
 /// For ever, for all purposes, and far from the end of the clock.
 const CENTURY_S: u64 = 100 * 365 * 24 * 60 * 60;
+/// Twice the longest time for voting: what may still be asked about must not be old enough to go.
+const RETENTION_S_MIN: u64 = 2 * 60 * 60;
 
 #[cfg(test)]
 mod tests {
