@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::too_many_lines,
     clippy::allow_attributes,
     reason = "tests"
 )]

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, debug_span};
+use tracing::{Instrument, Span, debug, debug_span};
 
 use super::registry::{Registry, join};
 use super::reply::{read_ends, read_vote};
@@ -87,6 +87,8 @@ struct Waiting {
     order: FinishOrder,
     traceparent: Option<Traceparent>,
     answers: mpsc::Sender<Answered>,
+    /// The branch's part in its transaction's trace.
+    span: Span,
 }
 
 impl Delivery {
@@ -152,14 +154,25 @@ impl Delivery {
             Message::Prepare(prepare) => {
                 let shared = Arc::clone(&lane.shared);
                 let answers = self.answers.clone();
-                let run = run_prepare(shared, prepare, call.traceparent, answers);
+                // Made here, where the transaction's span is entered.
+                let span = debug_span!(
+                    "branch.prepare", gtid = %prepare.gtid, branch = prepare.branch.0,
+                    participant = %prepare.participant, attempt = prepare.attempt.0,
+                    epoch = prepare.epoch.0,
+                );
+                let run = run_prepare(shared, prepare, call.traceparent, answers).instrument(span);
                 self.calls
                     .spawn(self.alarm.clone().over("a prepare call", run));
                 Ok(())
             }
             Message::Finish(order) => {
                 let answers = self.answers.clone();
-                let waiting = Waiting { order, traceparent: call.traceparent, answers };
+                let span = debug_span!(
+                    "branch.finish", gtid = %order.gtid, branch = order.branch.0,
+                    participant = %call.participant, verb = name_of(order.verb),
+                    attempt = order.attempt.0, epoch = order.epoch.0,
+                );
+                let waiting = Waiting { order, traceparent: call.traceparent, answers, span };
                 lane.orders.try_send(waiting).map_err(|error| {
                     let order = Message::Finish(error.into_inner().order);
                     Box::new(unsent(call.participant, &order, "too many orders wait"))
@@ -193,13 +206,7 @@ async fn run_prepare(
     traceparent: Option<Traceparent>,
     answers: mpsc::Sender<Answered>,
 ) {
-    let span = debug_span!(
-        "branch.prepare", gtid = %call.gtid, branch = call.branch.0, participant = %call.participant,
-        attempt = call.attempt.0, epoch = call.epoch.0,
-    );
-    let answer = prepare(&lane, &call, traceparent.as_ref())
-        .instrument(span)
-        .await;
+    let answer = prepare(&lane, &call, traceparent.as_ref()).await;
     count("prepare", &lane.name, &answer);
     crash::reach("coordinator.vote.received");
     // The shard is gone only when the coordinator stops; the next start asks again.
@@ -265,7 +272,12 @@ async fn finish(lane: &LaneShared, batch: Vec<Waiting>) {
         .map(|order| (order.gtid, order.branch, order.verb));
     let key = first.map(|(gtid, branch, verb)| format!("{gtid}:{branch}:{}", name_of(verb)));
     let call = FinishCall { participant: lane.name.clone(), orders };
-    let span = debug_span!("branch.finish", participant = %lane.name, orders = batch.len());
+    // One call carries branches of many transactions: it stands beside their spans, linked.
+    let span =
+        debug_span!(parent: None, "finish_call", participant = %lane.name, orders = batch.len());
+    for waiting in &batch {
+        span.follows_from(&waiting.span);
+    }
     let received = async {
         let body = serde_json::to_vec(&call)
             .map(Bytes::from)

@@ -8,6 +8,7 @@ mod coordinator;
 mod gates;
 mod settings;
 mod shard;
+mod spans;
 
 pub(crate) use alarm::Alarm;
 pub use coordinator::{AskError, Coordinator, StartError};

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::gates::Gates;
+use super::spans::Spans;
 use crate::delivery::{Answered, Delivery};
 use crate::journal::group_commit::{
     Append, AppendRefused, Completion, Completions, Journal, ShardIndex,
@@ -119,6 +120,7 @@ pub(super) struct Shard {
     pub(super) peers: Vec<mpsc::Sender<Event>>,
     /// From which database each participant answered last.
     pub(super) heard: BTreeMap<ParticipantName, Identity>,
+    pub(super) spans: Spans,
 }
 
 impl Shard {
@@ -143,6 +145,7 @@ impl Shard {
             points: BTreeMap::new(),
             peers: Vec::new(),
             heard: BTreeMap::new(),
+            spans: Spans::default(),
         }
     }
 
@@ -161,6 +164,7 @@ impl Shard {
                 _ = gauges.tick() => {
                     self.withdraw();
                     observe::gauges(self.index, &self.node);
+                    self.spans.sweep(&self.node);
                 }
                 Some(batch) = inbox.completions.next() => self.completed(batch),
                 Some(event) = inbox.controls.recv() => self.take(event),
@@ -319,7 +323,9 @@ impl Shard {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Send { call, .. } => {
-                if let Err(answered) = self.delivery.send(call) {
+                let span = self.spans.of_call(&call);
+                let sent = span.in_scope(|| self.delivery.send(call));
+                if let Err(answered) = sent {
                     self.caused.push_back(event_of(*answered));
                 }
             }
@@ -347,6 +353,7 @@ impl Shard {
             _ => {}
         }
         observe::append(&entry);
+        self.spans.note(&entry);
         self.appends.push_back(Append { token, entry, urgency });
     }
 
