@@ -140,6 +140,13 @@ async fn busy(engine: &Engine) -> Result<Answer, Unanswered> {
     Ok(Answer { vote: Vote::RetryLater { reason }, identity })
 }
 
+/// A connection on which the branch is open, and the identity of its database as read when it was
+/// opened: after the call had come in, which is all that is asked of it.
+struct Opened {
+    lease: Lease,
+    identity: Identity,
+}
+
 /// How the work went.
 enum Worked {
     Done(Option<Json>),
@@ -159,7 +166,10 @@ async fn work(
     let worked = run(engine, call, &mut branch).await;
     let Branch { lease, .. } = branch;
     match worked {
-        Worked::Done(result) => vote(engine, call, lease, gid, result).await,
+        Worked::Done(result) => {
+            let opened = Opened { lease, identity };
+            vote(engine, call, opened, gid, result).await
+        }
         Worked::Refused(refusal) if refusal.is_later() => {
             drop(lease);
             let reason = refusal.to_string();
@@ -206,12 +216,13 @@ async fn run(engine: &Engine, call: &PrepareCall, branch: &mut Branch) -> Worked
 async fn vote(
     engine: &Arc<Engine>,
     call: &PrepareCall,
-    mut lease: Lease,
+    opened: Opened,
     gid: Gid,
     result: Option<Json>,
 ) -> Result<Answer, Unanswered> {
-    let before = match before_vote(&mut lease, result.as_ref()).await {
-        Ok(before) => before,
+    let Opened { mut lease, identity } = opened;
+    let read_only = match before_vote(&mut lease, result.as_ref()).await {
+        Ok(read_only) => read_only,
         Err(Unanswered::Database(error)) if !sqlstate::is_lost(&error) => {
             // The handler passed over an error, and its transaction has failed.
             let refusal = Refusal::from(error);
@@ -224,13 +235,12 @@ async fn vote(
             return recall(engine, call, gid, None).await;
         }
     };
-    let identity = Engine::identity(lease.server(), before.starts);
     crash_point!("participant.prepare.before_vote");
     let lock_ms = millis(engine.settings.lock_timeout);
     let (message, done) = if call.one_phase {
         let message = statement::vote(&gid, call.epoch, lock_ms, End::Commit);
         (message, Vote::Committed { result: result.clone() })
-    } else if before.read_only {
+    } else if read_only {
         (
             statement::end_read_only(&gid),
             Vote::ReadOnly { result: result.clone() },
@@ -263,21 +273,14 @@ async fn vote(
     }
 }
 
-struct BeforeVote {
-    read_only: bool,
-    starts: i64,
-}
-
-async fn before_vote(lease: &mut Lease, result: Option<&Json>) -> Result<BeforeVote, Unanswered> {
+/// Whether the branch wrote nothing.
+async fn before_vote(lease: &mut Lease, result: Option<&Json>) -> Result<bool, Unanswered> {
     use sqlx::Row as _;
     let asked = sqlx::query(statement::BEFORE_VOTE)
         .bind(result.map_or("", Json::text))
         .fetch_one(lease.pg());
     let row = bounded(STATEMENT_MAX, asked).await?;
-    Ok(BeforeVote {
-        read_only: row.try_get("read_only")?,
-        starts: look::starts(&row)?,
-    })
+    Ok(row.try_get("read_only")?)
 }
 
 /// Says no, after the seal. Without a connection, or if the one at hand fails, on another.

@@ -48,11 +48,11 @@ pub(crate) const PLANS: &str = "
 
 /// Whether the branch wrote anything, and the hand-over of its result to the vote message. A
 /// serializable branch counts as a writer: only its commit or prepare tells whether it may stand.
+/// It reads no table, since the handler may have taken a role that can read none of ours.
 pub(crate) const BEFORE_VOTE: &str = "
     select pg_current_xact_id_if_assigned() is null
                and current_setting('transaction_isolation') <> 'serializable' as read_only,
-           set_config('accordant.result', $1, true),
-           (select starts from accordant.instance) as starts";
+           set_config('accordant.result', $1, true)";
 
 /// What is held for many branches. A branch of which neither row nor prepared transaction shows
 /// needs a closer look: the two are not seen at the same instant.
@@ -190,8 +190,9 @@ pub(crate) const ALL: &[&str] = &[
     MIGRATION_DONE,
 ];
 
-/// Puts a session back to what it was when it was made, whatever a handler had set.
-const RESET: &str = "reset all; set session authorization default";
+/// Puts a session back to what it was when it was made, whatever a handler had set. The role comes
+/// last: it is that of `alter role … set role`, where there is one.
+const RESET: &str = "reset all; set session authorization default; reset role";
 
 /// The journal and partition that minted an id, as the id's text begins.
 pub(crate) fn issuer(gtid: &Gtid) -> String {
@@ -264,17 +265,23 @@ pub(crate) enum End {
 /// the savepoint fails outside a transaction (25P01) and in a failed one (25P02); the division
 /// fails (22012) if the work ended our transaction and began another; the marker fails on a seal or
 /// another marker (23505), and its empty state on the floor (23502).
+///
+/// The role is put back first, for only the one that prepares may finish; and the session's own
+/// advisory locks are let go, which nothing else would end while the session is idle.
 pub(crate) fn vote(gid: &Gid, epoch: Epoch, lock_ms: u64, end: End) -> AssertSqlSafe<String> {
     let (gtid, branch, issuer) = (gid.gtid, gid.branch, issuer(&gid.gtid));
     let minted = gid.gtid.minted().as_millis();
     let epoch = i64::try_from(epoch.0).unwrap_or(i64::MAX);
     let end = match end {
         End::Prepare => format!("prepare transaction '{gid}'"),
-        End::Commit => "commit".to_owned(),
+        // What cannot be prepared can be committed, and would meet the session's next branch.
+        End::Commit => "close all; discard temp; unlisten *; commit".to_owned(),
     };
     AssertSqlSafe(format!(
         "savepoint accordant_vote; release savepoint accordant_vote;
+        set session authorization default; reset role;
         select 1 / (current_setting('accordant.gid', true) is not distinct from '{gid}')::int,
+            pg_advisory_unlock_all()::text,
             set_config('synchronous_commit', 'on', true),
             set_config('statement_timeout', '0', true),
             set_config('lock_timeout', '{lock_ms}', true);
@@ -288,7 +295,8 @@ pub(crate) fn vote(gid: &Gid, epoch: Epoch, lock_ms: u64, end: End) -> AssertSql
 pub(crate) fn end_read_only(gid: &Gid) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
         "savepoint accordant_vote; release savepoint accordant_vote;
-        select 1 / (current_setting('accordant.gid', true) is not distinct from '{gid}')::int;
+        select 1 / (current_setting('accordant.gid', true) is not distinct from '{gid}')::int,
+            pg_advisory_unlock_all()::text;
         rollback"
     ))
 }
@@ -313,7 +321,8 @@ pub(crate) fn seal(gid: &Gid, refusal: Option<&str>, session: Session) -> Assert
     let refusal = refusal.map_or_else(|| "null".to_owned(), hexadecimal);
     AssertSqlSafe(format!(
         "{rollback}{RESET}; begin isolation level read committed;
-        select set_config('lock_timeout', '{SEAL_LOCK_TIMEOUT_MS}', true),
+        select pg_advisory_unlock_all()::text,
+            set_config('lock_timeout', '{SEAL_LOCK_TIMEOUT_MS}', true),
             set_config('synchronous_commit', 'on', true);
         insert into accordant.branch (gtid, branch, op, state, refusal)
         values ('{gtid}', {branch}, '2pc', 'aborted', {refusal}) on conflict do nothing;

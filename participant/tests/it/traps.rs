@@ -35,7 +35,6 @@ async fn what_cannot_be_prepared_is_refused() {
         "create temporary table t (a int) on commit drop",
         "declare c cursor with hold for select 1",
         "select pg_export_snapshot()",
-        "select pg_advisory_lock(1), pg_advisory_xact_lock(1)",
     ] {
         let code = refused(&bank, "sql", &format!("{SPEND}; {sql}")).await;
         assert_eq!(code, "accordant.not_preparable", "{sql}");
@@ -278,9 +277,8 @@ async fn settings_of_one_branch_do_not_reach_the_next() {
     bank.run("grant all on account to pg_monitor; grant all on schema public to pg_monitor")
         .await;
     let gtid = fresh();
-    // The role that did the work may not write the marker.
-    let vote = prepare(&participant, &call(gtid, "sql", json!(sql))).await;
-    assert_eq!(refusal_code(vote), "accordant.database");
+    is_yes(&prepare(&participant, &call(gtid, "sql", json!(sql))).await);
+    assert_eq!(commit(&participant, gtid).await, COMMITTED);
     let check = "do $$ begin
         assert current_setting('search_path') <> 'nowhere', 'search_path';
         assert current_setting('lock_timeout') = '2s', 'lock_timeout';
@@ -290,6 +288,121 @@ async fn settings_of_one_branch_do_not_reach_the_next() {
         end $$";
     let vote = prepare(&participant, &call(fresh(), "sql", json!(check))).await;
     assert!(matches!(vote, Vote::ReadOnly { .. }), "{vote:?}");
+}
+
+/// The participant's bank under a role of its own.
+async fn with_role(bank: &Bank, role: &str) -> accordant_participant::Participant {
+    bank.run(&format!(
+        "create role {role} login; grant all on all tables in schema public to {role};
+        do $$ begin
+            execute format('grant create on database %I to {role}', current_database());
+        end $$"
+    ))
+    .await;
+    let url = bank.url.replacen("postgres@", &format!("{role}@"), 1);
+    bank.builder().database(url).connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn branch_belongs_to_the_participant_whatever_role_its_handler_took() {
+    let bank = bank().await;
+    let participant = with_role(&bank, "role_of_the_bank").await;
+    bank.run(
+        "create role role_of_a_tenant; grant role_of_a_tenant to role_of_the_bank;
+        grant all on account to role_of_a_tenant",
+    )
+    .await;
+    // Whether that role may write the marker or not.
+    for grant in ["", "grant all on all tables in schema accordant"] {
+        if !grant.is_empty() {
+            bank.run(&format!("{grant} to role_of_a_tenant")).await;
+            bank.run("grant usage on schema accordant to role_of_a_tenant")
+                .await;
+        }
+        for set in ["set local role", "set role"] {
+            let gtid = fresh();
+            let sql = format!("{set} role_of_a_tenant; {SPEND}; select current_user");
+            is_yes(&prepare(&participant, &call(gtid, "sql", json!(sql))).await);
+            assert_eq!(commit(&participant, gtid).await, COMMITTED, "{set} {grant}");
+            bank.run("update account set cents = 100").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn role_that_the_service_logs_in_to_is_kept() {
+    let bank = bank().await;
+    bank.run("create role standing_owner; grant all on account to standing_owner")
+        .await;
+    drop(with_role(&bank, "passing_login").await);
+    bank.run(
+        "grant standing_owner to passing_login;
+        alter role passing_login set role = 'standing_owner';
+        grant all on schema accordant to standing_owner;
+        grant all on all tables in schema accordant to standing_owner",
+    )
+    .await;
+    let url = bank.url.replacen("postgres@", "passing_login@", 1);
+    let participant = bank.builder().database(url).connect().await.unwrap();
+    for _ in 0..2 {
+        let gtid = fresh();
+        is_yes(&prepare(&participant, &debit_call(gtid, 1)).await);
+        let owner = sqlx::query("select owner::text from pg_prepared_xacts where gid = $1")
+            .bind(crate::support::gid(gtid).to_string())
+            .fetch_one(&mut bank.admin().await)
+            .await
+            .unwrap();
+        assert_eq!(
+            sqlx::Row::get::<String, _>(&owner, 0),
+            "standing_owner",
+            "only it can still finish when the login is dropped"
+        );
+        assert_eq!(commit(&participant, gtid).await, COMMITTED);
+    }
+}
+
+#[tokio::test]
+async fn session_lock_is_let_go_at_the_vote() {
+    let bank = bank().await;
+    let participant = bank.participant().await;
+    for (key, sql) in [
+        (1, SPEND),
+        (2, "select 1"),
+        (3, "select 1/0"),
+        (4, "select pg_advisory_xact_lock(4), 1"),
+    ] {
+        let gtid = fresh();
+        let sql = format!("select pg_advisory_lock({key}); {sql}");
+        prepare(&participant, &call(gtid, "sql_blindly", json!(sql))).await;
+        abort(&participant, gtid).await;
+        let free = sqlx::query("select pg_try_advisory_lock($1)").bind(key);
+        let free = free.fetch_one(&mut bank.admin().await).await.unwrap();
+        assert!(sqlx::Row::get::<bool, _>(&free, 0), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn one_phase_branch_leaves_nothing_in_its_session() {
+    let bank = bank().await;
+    let participant = bank.builder().connections_max(1).connect().await.unwrap();
+    let sql = "create temporary table account as select * from public.account; listen news;
+        declare c cursor with hold for select 1";
+    let mut order = call(fresh(), "sql", json!(sql));
+    order.one_phase = true;
+    let vote = prepare(&participant, &order).await;
+    assert!(matches!(vote, Vote::Committed { .. }), "{vote:?}");
+    let check = "do $$ begin
+        assert (select count(*) from pg_listening_channels()) = 0, 'channel';
+        assert (select count(*) from pg_cursors) = 0, 'cursor';
+        end $$";
+    let vote = prepare(&participant, &call(fresh(), "sql", json!(check))).await;
+    assert!(matches!(vote, Vote::ReadOnly { .. }), "{vote:?}");
+    // It would be taken from the temporary table, and lost with the session.
+    let mut order = debit_call(fresh(), 30);
+    order.one_phase = true;
+    let vote = prepare(&participant, &order).await;
+    assert!(matches!(vote, Vote::Committed { .. }), "{vote:?}");
+    assert_eq!(bank.cents().await, 70);
 }
 
 #[tokio::test]
