@@ -305,7 +305,7 @@ impl Builder {
             states: Arc::new(self.states),
             work: Pool::new(options.clone(), self.connections_max),
             control: Pool::new(
-                options,
+                control_options(options),
                 self.connections_max.max(limits::CONTROL_CONNECTIONS),
             ),
             watermarks: Watermarks::default(),
@@ -337,6 +337,12 @@ fn session_options(options: PgConnectOptions) -> PgConnectOptions {
         ("standard_conforming_strings", "on"),
         ("default_transaction_read_only", "off"),
     ])
+}
+
+/// The role's own isolation level is for the handlers. Replicas that count their starts or raise a
+/// floor at the same time would fail under a stricter one, and nothing here wants it.
+fn control_options(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([("default_transaction_isolation", "read committed")])
 }
 
 fn unreachable(error: LeaseError) -> StartError {

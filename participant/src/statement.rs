@@ -157,7 +157,7 @@ pub(crate) const MIGRATION_VERSION: &str = "
 
 /// Opens the transaction of the migrations. Replicas that start together queue up at the lock.
 pub(crate) const MIGRATE_BEGIN: &str = "
-    begin;
+    begin isolation level read committed;
     select pg_advisory_xact_lock(7161700170531107);
     create schema if not exists accordant;
     create table if not exists accordant.migration (

@@ -406,6 +406,28 @@ async fn one_phase_branch_leaves_nothing_in_its_session() {
 }
 
 #[tokio::test]
+async fn replicas_start_together_whatever_isolation_their_role_has() {
+    for level in ["repeatable read", "serializable"] {
+        let bank = bank().await;
+        let options: sqlx::postgres::PgConnectOptions = bank.url.parse().unwrap();
+        let options = options.options([("default_transaction_isolation", level)]);
+        let starts = (0..8).map(|_| {
+            let builder = bank.builder().database_options(options.clone());
+            tokio::spawn(async move { builder.connect().await })
+        });
+        for start in futures_util::future::join_all(starts).await {
+            if let Err(error) = start.unwrap() {
+                let cause = std::error::Error::source(&error);
+                panic!("{level}: {error}: {cause:?}");
+            }
+        }
+        let starts = sqlx::query("select starts from accordant.instance");
+        let starts = starts.fetch_one(&mut bank.admin().await).await.unwrap();
+        assert_eq!(sqlx::Row::get::<i64, _>(&starts, 0), 8);
+    }
+}
+
+#[tokio::test]
 async fn result_of_any_text_comes_back_whole() {
     async fn echo(branch: &mut Branch, text: String) -> Result<String, Refusal> {
         sqlx::query(SPEND).execute(branch.connection()).await?;
