@@ -163,10 +163,18 @@ async fn overview_on(lease: &mut Lease, orders: &[Order]) -> Result<Overview, Un
     let identity = Engine::identity(&server, look::starts(first)?);
     let replicated = first.try_get("replicated")?;
     let mut glimpses = BTreeMap::new();
+    let is_abort = |nr: usize| {
+        let order = orders.get(nr);
+        order.is_some_and(|order| matches!(order.verb, FinishVerb::Abort))
+    };
     for row in &rows {
+        let nr = usize::try_from(row.try_get::<i64, _>("nr")?).unwrap_or(usize::MAX);
         let state: Option<String> = row.try_get("state")?;
         let holding = match state.as_deref() {
             Some("committed") => Some(Holding::Committed),
+            // Prepared without our marker, by the handler itself or by hand: what a no has
+            // disowned ends at the latest by the coordinator's abort.
+            Some("aborted") if is_abort(nr) && row.try_get("prepared")? => Some(Holding::Prepared),
             Some("aborted") => Some(Holding::Sealed),
             Some(_) => {
                 return Err(Unanswered::Corrupt(
@@ -177,7 +185,6 @@ async fn overview_on(lease: &mut Lease, orders: &[Order]) -> Result<Overview, Un
                 .try_get::<bool, _>("prepared")?
                 .then_some(Holding::Prepared),
         };
-        let nr = usize::try_from(row.try_get::<i64, _>("nr")?).unwrap_or(usize::MAX);
         glimpses.insert(nr, Glimpse { holding, result: read_json(row, "result")? });
     }
     Ok(Overview { identity, replicated, glimpses })

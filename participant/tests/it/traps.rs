@@ -406,6 +406,24 @@ async fn one_phase_branch_leaves_nothing_in_its_session() {
 }
 
 #[tokio::test]
+async fn transaction_that_the_handler_prepared_under_our_name_ends_by_the_abort() {
+    let bank = bank().await;
+    let participant = bank.participant().await;
+    let gtid = fresh();
+    let sql = format!(
+        "{SPEND}; prepare transaction '{}'",
+        crate::support::gid(gtid)
+    );
+    let vote = prepare(&participant, &call(gtid, "sql", json!(sql))).await;
+    assert_eq!(refusal_code(vote), "accordant.handler_ended_transaction");
+    assert_eq!(commit(&participant, gtid).await, BranchEnd::Aborted);
+    assert!(bank.is_prepared(gtid).await, "no commit may touch it");
+    assert_eq!(abort(&participant, gtid).await, BranchEnd::Aborted);
+    assert!(bank.prepared().await.is_empty());
+    assert_eq!(bank.cents().await, 100);
+}
+
+#[tokio::test]
 async fn replicas_start_together_whatever_isolation_their_role_has() {
     for level in ["repeatable read", "serializable"] {
         let bank = bank().await;
