@@ -18,6 +18,7 @@ use sqlx::Row as _;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
+use crate::clock;
 use crate::crash::crash_point;
 use crate::engine::{Engine, Unanswered};
 use crate::inbox::{self, Sealed};
@@ -62,7 +63,9 @@ pub(crate) async fn finish(
     orders: &[FinishOrder],
 ) -> Result<FinishReply, Unanswered> {
     for order in orders {
-        engine.watermarks.note(&order.gtid, order.watermark);
+        engine
+            .watermarks
+            .note(&order.gtid, order.watermark, clock::now());
     }
     let ours: Vec<Order> = orders.iter().map(Order::from).collect();
     let overview = overview(engine, &ours).await?;

@@ -53,7 +53,9 @@ pub(crate) async fn prepare(
     call: &PrepareCall,
 ) -> Result<PrepareReply, Unanswered> {
     let gid = Gid { gtid: call.gtid, branch: call.branch };
-    engine.watermarks.note(&call.gtid, call.watermark);
+    engine
+        .watermarks
+        .note(&call.gtid, call.watermark, clock::now());
     let answered = answer(engine, call, gid).await;
     match answered {
         Ok(Answer { vote, identity }) => {

@@ -27,8 +27,9 @@ pub(crate) struct Watermarks(Mutex<BTreeMap<String, Timestamp>>);
 
 impl Watermarks {
     /// Hears a watermark that came with a call about `gtid`. One that covers the very transaction
-    /// of its call contradicts itself, and is passed over.
-    pub(crate) fn note(&self, gtid: &Gtid, watermark: Timestamp) {
+    /// of its call contradicts itself, and is passed over. So is one of the future: a floor cannot
+    /// be lowered again, and would refuse all transactions until that time has come.
+    pub(crate) fn note(&self, gtid: &Gtid, watermark: Timestamp, now: Timestamp) {
         if watermark == Timestamp::ZERO {
             return;
         }
@@ -37,6 +38,10 @@ impl Watermarks {
             return;
         }
         let issuer = statement::issuer(gtid);
+        if watermark > now {
+            warn!(%gtid, %issuer, "a call's watermark is of the future; it is passed over");
+            return;
+        }
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.len() >= ISSUERS_MAX && !heard.contains_key(&issuer) {
             return;
@@ -166,14 +171,25 @@ mod tests {
     #[test]
     fn a_watermark_over_its_own_transaction_is_passed_over() {
         let watermarks = Watermarks::default();
-        watermarks.note(&minted(10, 1), Timestamp::from_millis(10));
+        let now = Timestamp::from_millis(20);
+        watermarks.note(&minted(10, 1), Timestamp::from_millis(10), now);
         assert!(watermarks.take().is_empty());
-        watermarks.note(&minted(10, 1), Timestamp::from_millis(9));
-        watermarks.note(&minted(10, 1), Timestamp::from_millis(4));
+        watermarks.note(&minted(10, 1), Timestamp::from_millis(9), now);
+        watermarks.note(&minted(10, 1), Timestamp::from_millis(4), now);
         let heard = watermarks.take();
         assert_eq!(
             heard.values().copied().collect::<Vec<_>>(),
             [Timestamp::from_millis(9)]
         );
+    }
+
+    #[test]
+    fn a_watermark_of_the_future_is_passed_over() {
+        let watermarks = Watermarks::default();
+        let now = Timestamp::from_millis(20);
+        watermarks.note(&minted(30, 1), Timestamp::from_millis(21), now);
+        assert!(watermarks.take().is_empty());
+        watermarks.note(&minted(30, 1), now, now);
+        assert_eq!(watermarks.take().len(), 1);
     }
 }
