@@ -92,6 +92,8 @@ pub(crate) fn of_vote(error: &sqlx::Error) -> VoteFault {
     let ours = answer.schema() == Some("accordant") && answer.table() == Some("branch");
     match answer.code() {
         code if is_doubtful(code) => VoteFault::Unknown,
+        // A deferred trigger can divide by zero too; that is said with its context.
+        "22012" if answer.r#where().is_some() => VoteFault::Refused { retryable: false },
         "25P01" | "22012" => VoteFault::HandlerEnded,
         "25P02" => VoteFault::Failed,
         "23505" if ours => VoteFault::Taken,

@@ -424,6 +424,20 @@ async fn transaction_that_the_handler_prepared_under_our_name_ends_by_the_abort(
 }
 
 #[tokio::test]
+async fn deferred_trigger_that_divides_by_zero_is_no_end_by_the_handler() {
+    let bank = bank().await;
+    bank.run(
+        "create function fails() returns trigger language plpgsql
+            as $$ begin perform 1 / 0; return null; end $$;
+        create constraint trigger fails after insert on owner deferrable initially deferred
+            for each row execute function fails()",
+    )
+    .await;
+    let code = refused(&bank, "sql", "insert into owner values (1)").await;
+    assert_eq!(code, "accordant.database");
+}
+
+#[tokio::test]
 async fn replicas_start_together_whatever_isolation_their_role_has() {
     for level in ["repeatable read", "serializable"] {
         let bank = bank().await;
