@@ -311,7 +311,8 @@ impl Builder {
             watermarks: Watermarks::default(),
             inquirer,
             settings: self.settings,
-            calls: Semaphore::new(limits::CALLS_MAX),
+            prepares: Arc::new(Semaphore::new(limits::CALLS_MAX)),
+            finishes: Arc::new(Semaphore::new(limits::CALLS_MAX)),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         })

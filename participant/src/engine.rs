@@ -28,8 +28,10 @@ pub(crate) struct Engine {
     pub watermarks: Watermarks,
     pub inquirer: Option<Inquirer>,
     pub settings: Settings,
-    /// Calls that are taken at the same time.
-    pub calls: Semaphore,
+    /// Prepare calls that are taken at the same time.
+    pub prepares: Arc<Semaphore>,
+    /// Finish calls that are taken at the same time: never behind a prepare that waits for a lock.
+    pub finishes: Arc<Semaphore>,
     /// Branches at work. They go on when a caller hangs up.
     pub tasks: TaskTracker,
     /// Cancelled when the participant shuts down.

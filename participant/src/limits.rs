@@ -14,7 +14,7 @@ pub(crate) const BRANCH_CONNECTIONS: usize = 16;
 /// branches, because a branch may wait for a row lock that only the end of another one releases.
 pub(crate) const CONTROL_CONNECTIONS: usize = 8;
 
-/// Calls that are taken at the same time. Each keeps a body of up to a mebibyte in memory.
+/// Calls of each kind that are taken at the same time. Each keeps a body of up to a mebibyte in memory.
 pub(crate) const CALLS_MAX: usize = 256;
 
 /// How long a call waits for a free connection before it is told to come again.

@@ -11,16 +11,17 @@ use accordant_protocol::id::{BranchIndex, ParticipantName, Traceparent};
 use accordant_protocol::limits::{CALL_BYTES_MAX, FINISH_ORDERS_MAX, PAYLOAD_BYTES_MAX, UNITS_MAX};
 use accordant_protocol::wire::contract::{FINISH_PATH, FinishCall, PREPARE_PATH, PrepareCall};
 use accordant_protocol::wire::problem::{MEDIA_TYPE, Problem, ProblemCode};
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{Instrument as _, info_span, warn};
 
 use crate::engine::{Engine, Unanswered};
@@ -28,9 +29,16 @@ use crate::finish;
 use crate::prepare;
 
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
+    let (prepares, finishes) = (Arc::clone(&engine.prepares), Arc::clone(&engine.finishes));
     Router::new()
-        .route(PREPARE_PATH, post(prepare_call))
-        .route(FINISH_PATH, post(finish_call))
+        .route(
+            PREPARE_PATH,
+            post(prepare_call).layer(middleware::from_fn_with_state(prepares, bound)),
+        )
+        .route(
+            FINISH_PATH,
+            post(finish_call).layer(middleware::from_fn_with_state(finishes, bound)),
+        )
         .method_not_allowed_fallback(async || {
             problem(Problem::new(ProblemCode::Method, "this path takes POST"))
         })
@@ -57,15 +65,28 @@ async fn admit(State(engine): State<Arc<Engine>>, request: Request, next: Next) 
         let detail = "the participant is shutting down; nothing was begun";
         return problem(Problem::new(ProblemCode::Draining, detail));
     }
-    let Ok(_permit) = engine.calls.try_acquire() else {
+    next.run(request).await
+}
+
+/// A place among the calls of one kind that are answered. The work keeps it, and may go on for
+/// longer than the caller waits.
+#[derive(Clone)]
+struct Place(
+    #[expect(dead_code, reason = "its end gives the place back")] Arc<OwnedSemaphorePermit>,
+);
+
+async fn bound(State(calls): State<Arc<Semaphore>>, mut request: Request, next: Next) -> Response {
+    let Ok(permit) = calls.try_acquire_owned() else {
         let detail = "too many calls are being answered; nothing was begun";
         return problem(Problem::new(ProblemCode::Overloaded, detail));
     };
+    request.extensions_mut().insert(Place(Arc::new(permit)));
     next.run(request).await
 }
 
 async fn prepare_call(
     State(engine): State<Arc<Engine>>,
+    Extension(place): Extension<Place>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -87,7 +108,11 @@ async fn prepare_call(
     );
     // In a task of its own: the branch goes on when the caller hangs up.
     let working = Arc::clone(&engine);
-    let task = async move { prepare::prepare(&working, &call).await }.instrument(span);
+    let task = async move {
+        let _place = place;
+        prepare::prepare(&working, &call).await
+    };
+    let task = task.instrument(span);
     answer(
         engine
             .tasks
@@ -99,6 +124,7 @@ async fn prepare_call(
 
 async fn finish_call(
     State(engine): State<Arc<Engine>>,
+    Extension(place): Extension<Place>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -112,7 +138,11 @@ async fn finish_call(
     let orders = call.orders.len();
     let span = info_span!("branch.finish", orders, traceparent = traceparent(&headers));
     let working = Arc::clone(&engine);
-    let task = async move { finish::finish(&working, &call.orders).await }.instrument(span);
+    let task = async move {
+        let _place = place;
+        finish::finish(&working, &call.orders).await
+    };
+    let task = task.instrument(span);
     answer(
         engine
             .tasks

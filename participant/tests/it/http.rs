@@ -8,6 +8,7 @@ use accordant_participant::protocol::wire::contract::{
 };
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use futures_util::FutureExt as _;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -177,6 +178,34 @@ async fn strangers_are_let_in_only_where_the_service_said_so() {
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
     let refused = closed.serve(listener).await.unwrap_err().to_string();
     assert!(refused.contains("insecure(true)"), "{refused}");
+}
+
+#[tokio::test]
+async fn phase_two_is_taken_while_as_many_prepares_wait_as_may() {
+    let bank = bank().await;
+    let participant = bank.participant().await;
+    let stalled = |path| {
+        let caller: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        let body = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
+        let request = Request::post(path)
+            .header("content-type", "application/json")
+            .extension(ConnectInfo(caller))
+            .body(Body::from_stream(body))
+            .unwrap();
+        participant.router().oneshot(request)
+    };
+    let mut waiting: Vec<_> = (0..256).map(|_| Box::pin(stalled(PREPARE_PATH))).collect();
+    for call in &mut waiting {
+        assert!(call.as_mut().now_or_never().is_none());
+    }
+    let (status, _) = post(&participant, PREPARE_PATH, valid().to_string()).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    let orders = json!({"participant": "bank", "orders": []}).to_string();
+    let (status, _) = post(&participant, FINISH_PATH, orders).await;
+    assert_eq!(status, StatusCode::OK);
+    drop(waiting);
+    let (status, _) = post(&participant, PREPARE_PATH, valid().to_string()).await;
+    assert_eq!(status, StatusCode::OK);
 }
 
 #[tokio::test]
