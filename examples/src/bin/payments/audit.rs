@@ -29,20 +29,34 @@ pub(crate) async fn prepared(server: &Postgres) -> anyhow::Result<BTreeSet<Strin
     Ok(rows.into_iter().map(|(gtid,)| gtid).collect())
 }
 
-/// Every transfer in a bank's ledger, with what it did there.
-pub(crate) async fn ledger(server: &Postgres) -> anyhow::Result<BTreeMap<String, i64>> {
+/// Every transfer in a bank's ledger, with all that it did there: more than one entry is one too many.
+pub(crate) async fn ledger(server: &Postgres) -> anyhow::Result<BTreeMap<String, Vec<i64>>> {
     let mut connection = connect(server).await?;
     let rows: Vec<(String, i64)> = sqlx::query_as("select transfer, cents from ledger")
         .fetch_all(&mut connection)
         .await
         .context("the ledger cannot be read")?;
-    let count = rows.len();
-    let ledger: BTreeMap<String, i64> = rows.into_iter().collect();
-    anyhow::ensure!(
-        ledger.len() == count,
-        "a transfer stands twice in one ledger"
-    );
+    let mut ledger: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for (transfer, cents) in rows {
+        ledger.entry(transfer).or_default().push(cents);
+    }
     Ok(ledger)
+}
+
+/// The accounts of a bank that do not hold what they held at first and what the ledger says of them.
+pub(crate) async fn unbalanced(server: &Postgres, at_first: i64) -> anyhow::Result<Vec<i32>> {
+    let mut connection = connect(server).await?;
+    let rows: Vec<(i32,)> = sqlx::query_as(
+        "select account.id from account left join ledger on ledger.account = account.id
+        group by account.id
+        having account.cents <> $1 + coalesce(sum(ledger.cents), 0)
+        order by account.id",
+    )
+    .bind(at_first)
+    .fetch_all(&mut connection)
+    .await
+    .context("the accounts cannot be compared with the ledger")?;
+    Ok(rows.into_iter().map(|(account,)| account).collect())
 }
 
 async fn connect(server: &Postgres) -> anyhow::Result<PgConnection> {

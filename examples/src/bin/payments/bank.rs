@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::arguments::BankArguments;
 
-/// The tables of a bank. The check is the database's own last word.
+/// The tables of a bank. The check is the database's own last word. The ledger has no key: it would
+/// refuse a posting that is made twice, and hide from the audit that somebody tried.
 pub(crate) const SCHEMA: &str = "
     create table account (
         id integer primary key,
@@ -15,8 +16,7 @@ pub(crate) const SCHEMA: &str = "
     create table ledger (
         transfer text not null,
         account integer not null references account,
-        cents bigint not null,
-        primary key (transfer, account)
+        cents bigint not null
     )";
 
 /// One side of a transfer.

@@ -26,6 +26,8 @@ const ABSURD_EVERY: u64 = 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub key: String,
+    /// What it was to move.
+    pub cents: i64,
     pub outcome: Said,
     pub ms: f64,
 }
@@ -154,7 +156,12 @@ async fn transfer(client: &Client, seed: u64, number: u32) -> anyhow::Result<Tol
         Err(error) if error.may_have_begun() => Said::Unknown,
         Err(error) => return Err(error).with_context(|| format!("{key} was not taken")),
     };
-    Ok(Told { key, outcome, ms: start.elapsed().as_secs_f64() * 1000.0 })
+    Ok(Told {
+        key,
+        cents,
+        outcome,
+        ms: start.elapsed().as_secs_f64() * 1000.0,
+    })
 }
 
 /// Waits until nothing is prepared any more, and returns what is after all.
@@ -180,31 +187,47 @@ async fn all_money(scene: &Scene) -> anyhow::Result<i64> {
     Ok(sum)
 }
 
-/// What clients were told, against what stands in both ledgers. Returns what does not agree.
+/// What clients were told, against what stands in both ledgers and the accounts. Returns what does
+/// not agree.
 async fn compare(scene: &Scene, told: &[Told]) -> anyhow::Result<Vec<String>> {
-    let mut ledgers: Vec<BTreeMap<String, i64>> = Vec::new();
+    let mut untrue = Vec::new();
+    let mut ledgers: Vec<BTreeMap<String, Vec<i64>>> = Vec::new();
     for bank in &scene.banks {
         ledgers.push(audit::ledger(&bank.server).await?);
-    }
-    let mut untrue = Vec::new();
-    for Told { key, outcome, .. } in told {
-        let entries: Vec<i64> = ledgers
-            .iter()
-            .filter_map(|it| it.get(key).copied())
-            .collect();
-        let whole = entries.len() == ledgers.len() && entries.iter().sum::<i64>() == 0;
-        let fits = match outcome {
-            Said::Committed => whole,
-            Said::Refused => entries.is_empty(),
-            Said::Unknown => whole || entries.is_empty(),
-        };
-        if !fits {
+        for account in audit::unbalanced(&bank.server, CENTS).await? {
+            let name = bank.name;
             untrue.push(format!(
-                "{key} was told {outcome:?}, the ledgers hold {entries:?}"
+                "account {account} of bank {name} is not what its ledger says"
             ));
         }
     }
+    for Told { key, cents, outcome, .. } in told {
+        let postings: Vec<Vec<i64>> = ledgers
+            .iter_mut()
+            .map(|ledger| ledger.remove(key).unwrap_or_default())
+            .collect();
+        if !fits(*outcome, *cents, &postings) {
+            untrue.push(format!(
+                "{key} was told {outcome:?}, the ledgers hold {postings:?}"
+            ));
+        }
+    }
+    let unheard = ledgers.iter().flat_map(BTreeMap::keys);
+    untrue.extend(unheard.map(|key| format!("{key} stands in a ledger, and nobody asked for it")));
     Ok(untrue)
+}
+
+/// Whether the postings, by bank, are what was told: in full at both, once, or at neither.
+fn fits(told: Said, cents: i64, postings: &[Vec<i64>]) -> bool {
+    let whole = matches!(postings, [north, south]
+        if matches!((north.as_slice(), south.as_slice()), ([one], [other])
+            if one.abs() == cents && one + other == 0));
+    let nothing = postings.iter().all(Vec::is_empty);
+    match told {
+        Said::Committed => whole,
+        Said::Refused => nothing,
+        Said::Unknown => whole || nothing,
+    }
 }
 
 #[expect(
@@ -213,4 +236,33 @@ async fn compare(scene: &Scene, told: &[Told]) -> anyhow::Result<Vec<String>> {
 )]
 fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_a_half_a_doubled_and_a_falsely_told_transfer_do_not_fit() {
+        for (postings, committed, refused, unknown) in [
+            ([vec![-5], vec![5]], true, false, true),
+            ([vec![5], vec![-5]], true, false, true),
+            ([vec![], vec![]], false, true, true),
+            ([vec![-5], vec![]], false, false, false),
+            ([vec![], vec![5]], false, false, false),
+            ([vec![-5, -5], vec![5, 5]], false, false, false),
+            ([vec![-5, -5], vec![5]], false, false, false),
+            ([vec![-5], vec![4]], false, false, false),
+            ([vec![-4], vec![4]], false, false, false),
+            ([vec![-5, 5], vec![]], false, false, false),
+        ] {
+            assert_eq!(
+                fits(Said::Committed, 5, &postings),
+                committed,
+                "{postings:?}"
+            );
+            assert_eq!(fits(Said::Refused, 5, &postings), refused, "{postings:?}");
+            assert_eq!(fits(Said::Unknown, 5, &postings), unknown, "{postings:?}");
+        }
+    }
 }
