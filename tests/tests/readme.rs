@@ -17,6 +17,9 @@ fn every_command_in_the_readme_is_run_by_ci() {
     }
     assert!(commands.len() >= 3, "{commands:?}");
     for command in commands {
-        assert!(ci.contains(command), "the README shows `{command}`, which .ci/run does not run");
+        assert!(
+            ci.contains(command),
+            "the README shows `{command}`, which .ci/run does not run"
+        );
     }
 }

@@ -122,7 +122,9 @@ impl Node {
     pub(super) fn quarantine(&mut self, gtid: Gtid) {
         if let Some(owned) = self.partitions.get_mut(&gtid.partition()) {
             let minted = gtid.minted();
-            let oldest = owned.quarantined.map_or(minted, |oldest| oldest.min(minted));
+            let oldest = owned
+                .quarantined
+                .map_or(minted, |oldest| oldest.min(minted));
             owned.quarantined = Some(oldest);
         }
     }

@@ -221,7 +221,7 @@ pub(super) const REMOVE: &str = "
     delete from accordant_journal.transaction t using removable o where t.gtid = o.gtid
     returning 1";
 
-/// For the test that prepares each on a migrated server. [`CREATE_SCHEMA`] is several statements and
+/// For the test that prepares each on a migrated server. `CREATE_SCHEMA` is several statements and
 /// is executed by every open.
 pub const ALL: [&str; 26] = [
     SERVER,

@@ -101,9 +101,10 @@ async fn kill(
                 anyhow::bail!("there is no server");
             };
             server.kill().await?;
-            name = bank.map_or("postgres of the journal".to_owned(), |bank| {
-                format!("postgres of bank {}", bank.name)
-            });
+            name = bank.map_or_else(
+                || "postgres of the journal".to_owned(),
+                |bank| format!("postgres of bank {}", bank.name),
+            );
             tokio::time::sleep(pause).await;
             server.start_again().await?;
         }

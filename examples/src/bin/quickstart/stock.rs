@@ -23,7 +23,7 @@ async fn take(branch: &mut Branch, order: Take) -> Result<i32, Refusal> {
         Some((left,)) => Ok(left),
         None => Err(Refusal::new(
             "out_of_stock",
-            &format!("not {} of {}", order.count, order.item),
+            format!("not {} of {}", order.count, order.item),
         )),
     }
 }
