@@ -16,6 +16,8 @@ use crate::killer::Kill;
 pub(crate) struct Report {
     transfers: u32,
     clients: u16,
+    #[serde(skip)]
+    told: usize,
     committed: usize,
     refused: usize,
     unknown: usize,
@@ -57,6 +59,7 @@ impl Report {
         Self {
             transfers: arguments.transfers,
             clients: arguments.clients,
+            told: told.len(),
             committed: count(Said::Committed),
             refused: count(Said::Refused),
             unknown: count(Said::Unknown),
@@ -74,10 +77,15 @@ impl Report {
         }
     }
 
-    /// Whether money was kept, nothing is left prepared, and every outcome that was told is true.
+    /// Whether money was kept, nothing is left prepared, every outcome that was told is true, and
+    /// transfers that nothing stood in the way of were made.
     pub(crate) fn holds(&self) -> bool {
         let kept = self.money_before == self.money_after;
-        kept && self.prepared_left == 0 && self.untrue.is_empty()
+        // Without faults, all yes means commit: a coordinator that aborts everything keeps the money
+        // too. One transfer in twenty asks for too much, and a few may wait too long for a lock.
+        let few = self.told < 100;
+        let useful = few || !self.kills.is_empty() || self.committed * 10 >= self.told * 8;
+        kept && useful && self.prepared_left == 0 && self.untrue.is_empty()
     }
 }
 
