@@ -7,13 +7,15 @@ use std::time::Duration;
 use accordant_protocol::id::{OperationName, ParticipantName};
 use accordant_protocol::wire::contract::Identity;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::branch::States;
 use crate::handler::Operation;
 use crate::inquiry::Inquirer;
-use crate::pool::{LeaseError, Pool, Server};
+use crate::limits::{FULL_PAUSE, FULL_TRIES};
+use crate::pool::{Lease, LeaseError, Pool, Server};
 use crate::retention::Watermarks;
 
 /// One participant at work.
@@ -76,6 +78,23 @@ pub(crate) enum Unanswered {
 }
 
 impl Engine {
+    /// A connection for what ends branches. If the server has no more, those that lie idle for
+    /// handlers are given up for it: a branch that cannot be ended keeps its locks.
+    pub(crate) async fn control_lease(&self) -> Result<Lease, LeaseError> {
+        let mut outcome = self.control.lease().await;
+        for _ in 0..FULL_TRIES {
+            let full = matches!(&outcome, Err(error) if error.is_server_full());
+            if !full {
+                break;
+            }
+            self.work.clear();
+            // The server takes note of a closed connection a moment later.
+            sleep(FULL_PAUSE).await;
+            outcome = self.control.lease().await;
+        }
+        outcome
+    }
+
     /// The identity to answer with. The count is the one that the database holds now: with
     /// several replicas, each would otherwise answer with a count of its own.
     pub(crate) fn identity(server: &Server, starts: i64) -> Identity {

@@ -119,7 +119,7 @@ async fn overview(engine: &Engine, orders: &[Order]) -> Result<Overview, Unanswe
     let mut seen = Err(Unanswered::Timeout);
     // A connection that died while it was idle is replaced: a look changes nothing.
     for _ in 0..2 {
-        let mut lease = engine.control.lease().await?;
+        let mut lease = engine.control_lease().await?;
         seen = overview_on(&mut lease, orders).await;
         if seen.is_ok() {
             lease.release();
@@ -241,7 +241,7 @@ impl Ending<'_> {
         if round > 1 {
             sleep(LOOK_PAUSE).await;
         }
-        let mut lease = self.engine.control.lease().await?;
+        let mut lease = self.engine.control_lease().await?;
         let server = lease.server();
         if server.system != self.identity.system || server.timeline != self.identity.timeline {
             // The identity of the reply would not be that of this answer.

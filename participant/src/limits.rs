@@ -88,3 +88,9 @@ pub(crate) const RECALLS_MAX: usize = 5;
 
 /// The pause between them: together about as long as a crashed server needs to come back.
 pub(crate) const RECALL_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often a connection is asked for again when the server has none left, and how long the
+/// server has to take note of those that were given up for it.
+pub(crate) const FULL_TRIES: usize = 5;
+/// See [`FULL_TRIES`].
+pub(crate) const FULL_PAUSE: Duration = Duration::from_millis(50);

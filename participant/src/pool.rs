@@ -36,6 +36,17 @@ pub(crate) enum LeaseError {
     Standby,
 }
 
+impl LeaseError {
+    /// Whether the server has no connection left (SQLSTATE 53300).
+    pub(crate) fn is_server_full(&self) -> bool {
+        let Self::Connect(error) = self else {
+            return false;
+        };
+        let code = error.as_database_error().and_then(|error| error.code());
+        code.is_some_and(|code| code == "53300")
+    }
+}
+
 /// Which server a connection leads to. Neither part changes while it is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {

@@ -132,7 +132,7 @@ fn millis(duration: Duration) -> u64 {
 
 /// All branch connections are in use. The answer still carries the identity, as every one does.
 async fn busy(engine: &Engine) -> Result<Answer, Unanswered> {
-    let mut lease = engine.control.lease().await?;
+    let mut lease = engine.control_lease().await?;
     let server = lease.server().clone();
     let asked = sqlx::query(statement::STARTS).fetch_one(lease.pg());
     let row = bounded(STATEMENT_MAX, asked).await?;
@@ -303,7 +303,7 @@ async fn refuse(
         if sealed.is_ok() {
             break;
         }
-        let lease = engine.control.lease().await?;
+        let lease = engine.control_lease().await?;
         sealed = seal_on(engine, lease, &gid, &said, Session::Clean).await;
     }
     let sealed = sealed?;
@@ -366,7 +366,7 @@ async fn recall(
             sleep(RECALL_PAUSE).await;
         }
         let looked = async {
-            let mut lease = engine.control.lease().await?;
+            let mut lease = engine.control_lease().await?;
             let look = look::look(&mut lease, &gid).await;
             if look.is_err() {
                 lease.discard();

@@ -39,7 +39,7 @@ pub struct Swept {
 
 /// One round.
 pub(crate) async fn round(engine: &Arc<Engine>) -> Result<Swept, Unanswered> {
-    let mut lease = engine.control.lease().await?;
+    let mut lease = engine.control_lease().await?;
     let listed = list(engine, &mut lease).await;
     match &listed {
         Ok(_) => lease.release(),

@@ -8,7 +8,7 @@ use accordant_participant::protocol::wire::contract::{BranchEnd, FinishVerb, Vot
 use accordant_participant::{Branch, Participant, Refusal, StartError};
 use accordant_testbed_postgres::Postgres;
 use serde_json::json;
-use sqlx::Row as _;
+use sqlx::{Connection as _, Row as _};
 use tokio::sync::Semaphore;
 
 use crate::support::{
@@ -494,4 +494,37 @@ async fn finish_while_the_server_is_away_answers_nothing() {
         .unwrap()
         .unwrap();
     assert_eq!(commit(&participant, gtid).await, COMMITTED);
+}
+
+#[tokio::test]
+async fn phase_two_gets_a_connection_when_idle_ones_have_taken_the_last() {
+    let server = Postgres::builder()
+        .private()
+        .durable(false)
+        .max_connections(12);
+    let server = server.start().await.unwrap();
+    let bank = Bank::on(&server).await;
+    let builder = bank.builder().connections_max(6);
+    let participant = builder.connect().await.unwrap();
+    let branch = debit_call(fresh(), 30);
+    is_yes(&prepare(&participant, &branch).await);
+    bank.run(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and pid <> pg_backend_pid()",
+    )
+    .await;
+    // As many handlers at a time as may be: each leaves a connection idle behind it.
+    let wait = json!("select pg_sleep(0.5)");
+    let calls: Vec<_> = (0..6)
+        .map(|_| call(fresh(), "sql_blindly", wait.clone()))
+        .collect();
+    let votes = calls.iter().map(|call| try_prepare(&participant, call));
+    futures_util::future::join_all(votes).await;
+    let mut others = Vec::new();
+    while let Ok(other) = sqlx::PgConnection::connect(&bank.url).await {
+        others.push(other);
+    }
+    assert!(!others.is_empty(), "the server is to be full");
+    let end = commit(&participant, branch.gtid).await;
+    assert!(matches!(end, BranchEnd::Committed { .. }), "{end:?}");
 }
