@@ -16,7 +16,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use sqlx::Row as _;
 use tokio::time::sleep;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::clock;
 use crate::crash::crash_point;
@@ -352,7 +352,9 @@ impl Ending<'_> {
 
     fn committed(&self, result: Option<Json>) -> BranchEnd {
         if matches!(self.order.verb, FinishVerb::Abort) {
-            error!(gid = %self.order.gid, "a branch that was to be aborted is committed");
+            // Ordinary for a lone branch, which commits by itself and is recalled after a restart.
+            // Of any other one the coordinator says that its end is heuristic.
+            info!(gid = %self.order.gid, "told to abort a branch that has committed");
         }
         BranchEnd::Committed { result: result.filter(|_| self.order.want_result) }
     }
