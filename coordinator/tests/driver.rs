@@ -1,6 +1,7 @@
 //! What the driver owes whatever comes: timers, replies, room, and an end when it cannot go on.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::allow_attributes,
     reason = "tests"
@@ -43,6 +44,17 @@ async fn wait(coordinator: &Coordinator, gtid: Gtid, within_ms: u64) -> Result<R
     coordinator.ask_about(gtid, within, make).await
 }
 
+/// Asks until it is so.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let within = Duration::from_secs(30);
+    tokio::time::timeout(within, asking).await.expect(what);
+}
+
 type Make = Box<dyn FnOnce(RequestId) -> Event + Send>;
 
 /// A question that asks the next one before it is answered: there is always one that waits.
@@ -68,9 +80,11 @@ async fn deadlines_pass_while_requests_never_cease_to_come() {
         .coordinator
         .ask_about(gtid, Duration::from_secs(5), make);
     begun.await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let (_, status) = bed.get(&format!("/v1/transactions/{gtid}")).await;
-    assert_eq!(status["reason"]["kind"], "deadline_passed", "{status}");
+    until("the deadline has passed", async || {
+        let (_, status) = bed.get(&format!("/v1/transactions/{gtid}")).await;
+        status["reason"]["kind"] == "deadline_passed"
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -84,9 +98,10 @@ async fn requests_whose_callers_are_gone_make_room_for_others() {
     }
     let at_once = wait(&bed.coordinator, gtid, 1_000).await;
     assert!(matches!(at_once, Ok(Reply::Status(_))), "{at_once:?}");
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
-    let waits = wait(&bed.coordinator, gtid, 100).await;
-    assert_eq!(waits.unwrap_err(), AskError::Late);
+    until("there is room to wait again", async || {
+        matches!(wait(&bed.coordinator, gtid, 100).await, Err(AskError::Late))
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -173,9 +188,19 @@ async fn what_is_too_old_is_removed_however_much_it_is() {
         .unwrap();
     let settings = Settings::new(registry, "me".to_owned());
     let coordinator = Coordinator::start(Arc::new(store.clone()), settings).unwrap();
-    tokio::time::sleep(Duration::from_secs(5 * 60 + 10)).await;
-    let left = store.list(&ListFilter::default(), None, 10).await.unwrap();
-    assert_eq!(left, []);
+    // The clock is paused: this takes no time, and goes on to the next round of the retention.
+    let removed = async {
+        while !store
+            .list(&ListFilter::default(), None, 10)
+            .await
+            .unwrap()
+            .is_empty()
+        {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let soon = tokio::time::timeout(Duration::from_secs(5 * 60 + 10), removed);
+    soon.await.unwrap();
     drop(coordinator);
 }
 
@@ -198,13 +223,10 @@ async fn a_journal_that_is_gone_shows_before_anything_is_written() {
     let coordinator = Coordinator::start(Arc::new(store), settings).unwrap();
     coordinator.owned_all().await;
     let becomes = async |ready: bool| {
-        let settled = async {
-            while coordinator.is_ready().is_ok() != ready {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let settled = tokio::time::timeout(Duration::from_secs(10), settled).await;
-        settled.unwrap();
+        until("readiness follows", async || {
+            coordinator.is_ready().is_ok() == ready
+        })
+        .await;
     };
     becomes(true).await;
     std::fs::rename(&path, &away).unwrap();
