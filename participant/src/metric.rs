@@ -6,16 +6,7 @@ use metrics::{counter, gauge};
 use crate::engine::Engine;
 
 pub(crate) fn vote(engine: &Engine, vote: &Vote) {
-    let word = match vote {
-        Vote::Yes { .. } => "yes",
-        Vote::ReadOnly { .. } => "read_only",
-        Vote::Committed { .. } => "committed",
-        Vote::No { .. } => "no",
-        Vote::InProgress => "in_progress",
-        Vote::RetryLater { .. } => "retry_later",
-        _ => "other",
-    };
-    votes(engine, word);
+    votes(engine, vote.word());
 }
 
 /// No answer was given: what became of the branch is not known here.

@@ -106,20 +106,9 @@ async fn prepare_call(
         operation = call.operation.as_str(),
         traceparent = traceparent(&headers),
     );
-    // In a task of its own: the branch goes on when the caller hangs up.
     let working = Arc::clone(&engine);
-    let task = async move {
-        let _place = place;
-        prepare::prepare(&working, &call).await
-    };
-    let task = task.instrument(span);
-    answer(
-        engine
-            .tasks
-            .spawn(task)
-            .await
-            .unwrap_or(Err(Unanswered::Task)),
-    )
+    let work = async move { prepare::prepare(&working, &call).await };
+    at_work(&engine, place, work.instrument(span)).await
 }
 
 async fn finish_call(
@@ -138,18 +127,22 @@ async fn finish_call(
     let orders = call.orders.len();
     let span = info_span!("branch.finish", orders, traceparent = traceparent(&headers));
     let working = Arc::clone(&engine);
+    let work = async move { finish::finish(&working, &call.orders).await };
+    at_work(&engine, place, work.instrument(span)).await
+}
+
+/// Works in a task of its own, which keeps the place: it goes on when the caller hangs up.
+async fn at_work<F, R>(engine: &Engine, place: Place, work: F) -> Response
+where
+    F: Future<Output = Result<R, Unanswered>> + Send + 'static,
+    R: Serialize + Send + 'static,
+{
     let task = async move {
         let _place = place;
-        finish::finish(&working, &call.orders).await
+        work.await
     };
-    let task = task.instrument(span);
-    answer(
-        engine
-            .tasks
-            .spawn(task)
-            .await
-            .unwrap_or(Err(Unanswered::Task)),
-    )
+    let done = engine.tasks.spawn(task).await;
+    answer(done.unwrap_or(Err(Unanswered::Task)))
 }
 
 fn traceparent(headers: &HeaderMap) -> Option<&str> {

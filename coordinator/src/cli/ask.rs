@@ -1,11 +1,10 @@
 //! Asking a coordinator, and what to tell the person if there is no answer.
 
-use std::fmt::Write as _;
-
 use accordant_protocol::wire::contract::cut;
 use accordant_protocol::wire::problem::{Problem, ProblemCode};
 use bytes::Bytes;
 use http::{StatusCode, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
 use super::exit::Exit;
@@ -122,15 +121,14 @@ impl Coordinator {
     }
 }
 
+/// All but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
 /// A text as one part of a path or query.
 pub(super) fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            let _infallible = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+    utf8_percent_encode(text, RESERVED).to_string()
 }

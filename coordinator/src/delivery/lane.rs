@@ -322,8 +322,8 @@ fn headers(key: &str, trace: Option<&Traceparent>) -> HeaderMap {
 
 fn count(verb: &'static str, participant: &ParticipantName, answer: &Answer) {
     let answer = match answer {
-        Answer::Vote { vote, .. } => vote_label(vote),
-        Answer::End { end, .. } => end_label(end),
+        Answer::Vote { vote, .. } => vote.word(),
+        Answer::End { end, .. } => end.word(),
         Answer::Unanswered { error } => {
             debug!(%participant, verb, error, "a call was not answered");
             "unknown"
@@ -334,28 +334,4 @@ fn count(verb: &'static str, participant: &ParticipantName, answer: &Answer) {
         "accordant_calls_total", "participant" => participant, "verb" => verb, "answer" => answer,
     )
     .increment(1);
-}
-
-fn vote_label(vote: &accordant_protocol::wire::contract::Vote) -> &'static str {
-    use accordant_protocol::wire::contract::Vote;
-    match vote {
-        Vote::Yes { .. } => "yes",
-        Vote::ReadOnly { .. } => "read_only",
-        Vote::Committed { .. } => "committed",
-        Vote::No { .. } => "no",
-        Vote::InProgress => "in_progress",
-        Vote::RetryLater { .. } => "retry_later",
-        _ => "unknown",
-    }
-}
-
-fn end_label(end: &accordant_protocol::wire::contract::BranchEnd) -> &'static str {
-    use accordant_protocol::wire::contract::BranchEnd;
-    match end {
-        BranchEnd::Committed { .. } => "committed",
-        BranchEnd::Aborted => "aborted",
-        BranchEnd::InProgress => "in_progress",
-        BranchEnd::RetryLater { .. } => "retry_later",
-        _ => "unknown",
-    }
 }

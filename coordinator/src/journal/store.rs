@@ -354,6 +354,18 @@ pub(crate) const fn outcome(fate: Option<Fate>, attention: bool) -> Outcome {
     }
 }
 
+/// The number of an outcome in the SQL stores' listings.
+pub(crate) const fn outcome_code(outcome: Outcome) -> i64 {
+    match outcome {
+        Outcome::Pending => 0,
+        Outcome::Committed => 1,
+        Outcome::Aborted => 2,
+        Outcome::Heuristic => 3,
+        // Nothing has an outcome that this build does not know.
+        _ => -1,
+    }
+}
+
 /// What a trim did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trimmed {

@@ -96,6 +96,21 @@ pub enum Vote {
     },
 }
 
+impl Vote {
+    /// The vote in one word, as on the wire: for logs and metrics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Yes { .. } => "yes",
+            Self::ReadOnly { .. } => "read_only",
+            Self::Committed { .. } => "committed",
+            Self::No { .. } => "no",
+            Self::InProgress => "in_progress",
+            Self::RetryLater { .. } => "retry_later",
+        }
+    }
+}
+
 /// Why a branch cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Refusal {
@@ -289,4 +304,17 @@ pub enum BranchEnd {
         /// Why.
         reason: String,
     },
+}
+
+impl BranchEnd {
+    /// The end in one word, as on the wire: for logs and metrics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Committed { .. } => "committed",
+            Self::Aborted => "aborted",
+            Self::InProgress => "in_progress",
+            Self::RetryLater { .. } => "retry_later",
+        }
+    }
 }

@@ -4,7 +4,7 @@ use accordant_protocol::effect::Entry;
 use accordant_protocol::id::{Epoch, Gtid, IdempotencyKey, PartitionId, TenantName};
 use accordant_protocol::record::Record;
 use accordant_protocol::time::Timestamp;
-use accordant_protocol::wire::api::{Outcome, TransactionSummary};
+use accordant_protocol::wire::api::TransactionSummary;
 use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
@@ -14,7 +14,7 @@ use super::super::error::{FlushError, LeaseError, ReadError, TrimError};
 use super::super::limits::{CALL_WAIT_MAX, FLUSH_WAIT_MAX};
 use super::super::store::{
     Description, Flushed, Held, Lease, ListFilter, OwnerId, Ownership, PartitionState, Store,
-    Stored, StoredRecord, Trimmed, outcome,
+    Stored, StoredRecord, Trimmed, outcome, outcome_code,
 };
 use super::flush::{fate_of, flush, gtid, partition_id, position, signed, unsigned};
 use super::link::{Link, LinkError, Statement, complete};
@@ -139,18 +139,6 @@ fn stored(rows: &[PgRow]) -> Result<Vec<Stored>, sqlx::Error> {
         }
     }
     Ok(all)
-}
-
-/// See [`statement::LIST`].
-fn outcome_code(outcome: Outcome) -> i64 {
-    match outcome {
-        Outcome::Pending => 0,
-        Outcome::Committed => 1,
-        Outcome::Aborted => 2,
-        Outcome::Heuristic => 3,
-        // Nothing has an outcome that this build does not know.
-        _ => -1,
-    }
 }
 
 fn summary(row: &PgRow) -> Result<TransactionSummary, sqlx::Error> {

@@ -4,7 +4,7 @@ use accordant_protocol::effect::Entry;
 use accordant_protocol::id::{Epoch, Gtid, IdempotencyKey, PartitionId, Position, TenantName};
 use accordant_protocol::record::{Fate, Record};
 use accordant_protocol::time::Timestamp;
-use accordant_protocol::wire::api::{Outcome, TransactionSummary};
+use accordant_protocol::wire::api::TransactionSummary;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -12,7 +12,7 @@ use super::super::batch::{Batch, apply};
 use super::super::error::{FlushError, LeaseError, ReadError, TrimError};
 use super::super::store::{
     Description, Flushed, Held, Lease, ListFilter, OwnerId, Ownership, PartitionState, Store,
-    Stored, StoredRecord, Trimmed, outcome,
+    Stored, StoredRecord, Trimmed, outcome, outcome_code,
 };
 use super::engine::Engine;
 use super::failure::{Failure, read_error};
@@ -172,18 +172,6 @@ fn stored(mut rows: rusqlite::Rows<'_>) -> Result<Vec<Stored>, rusqlite::Error> 
         }
     }
     Ok(all)
-}
-
-/// See [`statement::LIST`].
-fn outcome_code(outcome: Outcome) -> i64 {
-    match outcome {
-        Outcome::Pending => 0,
-        Outcome::Committed => 1,
-        Outcome::Aborted => 2,
-        Outcome::Heuristic => 3,
-        // Nothing has an outcome that this build does not know.
-        _ => -1,
-    }
 }
 
 fn list(
