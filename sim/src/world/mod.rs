@@ -26,6 +26,7 @@ mod heal;
 mod journal;
 mod log;
 mod network;
+mod ownership;
 mod participant;
 mod state;
 mod step;
