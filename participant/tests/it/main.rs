@@ -15,6 +15,8 @@ mod replies;
 #[cfg(test)]
 mod retention;
 #[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod sweep;
