@@ -187,6 +187,49 @@ pub enum WaitError {
     Status(#[source] StatusError),
 }
 
+/// Why it is not known whether it was heard that a local transaction has ended. Saying it again is
+/// harmless after every variant.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndedError {
+    /// No such transaction is recorded: a mistake of the caller, or the submission never arrived.
+    #[error("no such transaction is recorded")]
+    NotFound,
+    /// It is older than what the coordinator keeps: it has ended, and how is no longer known here.
+    #[error("the transaction is older than what the coordinator keeps")]
+    Expired,
+    /// The transaction waits for no local transaction: a mistake of the caller.
+    #[error("the transaction waits for no local transaction: {}", Words(.0))]
+    NotLocal(Box<Problem>),
+    /// The request itself cannot be answered: mend it.
+    #[error("the coordinator refused the request: {}", Words(.0))]
+    Refused(Box<Problem>),
+    /// The coordinator cannot answer at present: say it again later, or leave it to the deadline of
+    /// the transaction.
+    #[error("the coordinator cannot answer at present: {}", Words(.problem))]
+    Unavailable {
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+        /// What it said.
+        problem: Box<Problem>,
+    },
+    /// No connection was made: as after [`EndedError::Unavailable`].
+    #[error("the coordinator at {address} cannot be reached")]
+    Unreachable {
+        /// The address that was tried.
+        address: String,
+        /// What lies behind it.
+        source: Cause,
+    },
+    /// There was no usable reply: it may have been heard. Say it again.
+    #[error("the coordinator gave no usable reply")]
+    Lost {
+        /// Why.
+        #[from]
+        source: LostReply,
+    },
+}
+
 /// Why a listing was not read. Repeating it is harmless.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -3,12 +3,14 @@
 mod backoff;
 mod client;
 mod clock;
+mod ended;
 mod error;
 mod follow;
 mod id;
 pub mod limits;
 mod list;
 mod path;
+mod plan;
 mod reply;
 mod status;
 mod submit;
@@ -20,15 +22,18 @@ pub use accordant_protocol::id::{
 };
 pub use accordant_protocol::time::Timestamp;
 pub use accordant_protocol::wire::api::{
-    AbortReason, BranchState, BranchStatus, Outcome, State, TransactionPage, TransactionStatus,
-    TransactionSummary, Wait,
+    AbortReason, ActionState, ActionStatus, BranchState, BranchStatus, Outcome, State,
+    TransactionPage, TransactionStatus, TransactionSummary, Wait,
 };
 pub use accordant_protocol::wire::contract::Refusal;
 pub use accordant_protocol::wire::problem::{Problem, ProblemCode};
 pub use client::{Client, ClientBuilder};
-pub use error::{AddressError, ListError, LostReply, StatusError, SubmitError, WaitError};
+pub use error::{
+    AddressError, EndedError, ListError, LostReply, StatusError, SubmitError, WaitError,
+};
 pub use id::RandomError;
 pub use list::Listing;
+pub use plan::{Action, Endpoint, Group, Message, PayloadError, ResultOf, Retry, Step, result_of};
 pub use status::{ResultError, Status};
 pub use submit::Submitted;
-pub use transaction::{PayloadError, Transaction};
+pub use transaction::Transaction;

@@ -44,7 +44,7 @@ impl Submitted {
         self.status.reason()
     }
 
-    /// What the handler of a branch returned; as [`Status::result`].
+    /// What a branch or a step returned; as [`Status::result`].
     ///
     /// # Errors
     /// [`ResultError`].
@@ -250,7 +250,11 @@ fn judge(problem: Box<Problem>, key: &IdempotencyKey, retry_after: Option<Durati
         ProblemCode::Unknown | ProblemCode::Internal => unknown(problem),
         // No answers to a submission, so that they say nothing about one; nor does a code that is
         // newer than this client.
-        ProblemCode::MalformedId | ProblemCode::NotFound | ProblemCode::Expired => unknown(problem),
+        ProblemCode::MalformedId
+        | ProblemCode::NotFound
+        | ProblemCode::Expired
+        | ProblemCode::NoAction
+        | ProblemCode::OutOfPlace => unknown(problem),
         _ => unknown(problem),
     }
 }

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use accordant_protocol::id::Traceparent;
-use accordant_protocol::json::Json;
 use accordant_protocol::plan::{BranchRequest, Mode};
 use accordant_protocol::wire::api::{SubmitRequest, Wait};
 use serde::Serialize;
 
-/// A transaction to be submitted: branches that happen all or none.
+use crate::plan::{PayloadError, Step, json};
+
+/// A transaction to be submitted: branches that happen all or none, or the steps of a plan.
+///
+/// Give branches *or* steps; an atomic group among other steps is a step of its own, by
+/// [`Step::group`].
 ///
 /// Names are checked by the coordinator, which knows the participants and reports every fault with
 /// its path. The order of the branches is part of the request: a repeat under the same key must be
@@ -17,14 +21,6 @@ use serde::Serialize;
 pub struct Transaction {
     pub(crate) request: SubmitRequest,
     pub(crate) traceparent: Option<Traceparent>,
-}
-
-/// A payload cannot be expressed in JSON, for example a map whose keys are not strings.
-#[derive(Debug, thiserror::Error)]
-#[error("the payload of the branch {branch:?} cannot be expressed in JSON")]
-pub struct PayloadError {
-    branch: String,
-    source: serde_json::Error,
 }
 
 impl Transaction {
@@ -48,18 +44,26 @@ impl Transaction {
         payload: &P,
     ) -> Result<Self, PayloadError> {
         let name = name.into();
-        let payload = match Json::from_value(payload) {
-            Ok(payload) => payload,
-            Err(source) => return Err(PayloadError { branch: name, source }),
-        };
+        let payload = json(&name, payload)?;
         let (participant, operation) = (participant.into(), operation.into());
         let branch = BranchRequest { name, participant, operation, payload, mode: Mode::TwoPhase };
         self.request.branches.get_or_insert_default().push(branch);
         Ok(self)
     }
 
+    /// Adds a step of a plan. Steps that do not come after each other are done at the same time.
+    #[must_use]
+    pub fn step(mut self, step: Step) -> Self {
+        let steps = self.request.steps.get_or_insert_default();
+        steps.push(step.into_request());
+        self
+    }
+
     /// How long the branches have to do their work and vote, from the moment that the coordinator
-    /// takes the transaction. After it: abort. 30 seconds unless given.
+    /// takes the transaction. After it: abort. 30 seconds unless given. For a plan with other steps
+    /// it is the time until its saga turns back, an hour unless given; and for one with a local
+    /// branch the time until the coordinator looks by itself how that has ended, 30 seconds unless
+    /// given.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         // What does not fit is far above what the coordinator allows, and it says so.

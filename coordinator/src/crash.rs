@@ -4,7 +4,7 @@
 /// Whether this build contains crash points.
 pub const COMPILED_IN: bool = cfg!(feature = "crash-points");
 
-/// Every crash point, in the order in which a committed transaction passes them.
+/// Every crash point that a committed atomic plan passes, in the order in which it does.
 pub const POINTS: &[&str] = &[
     "coordinator.begun.appended",
     "coordinator.begun.durable",
@@ -16,6 +16,22 @@ pub const POINTS: &[&str] = &[
     "coordinator.finish.answered",
     "coordinator.reply.sending",
     "coordinator.closed.durable",
+];
+
+/// Those that only plans with actions pass.
+pub const ACTION_POINTS: &[&str] = &[
+    "coordinator.started.appended",
+    "coordinator.started.durable",
+    "coordinator.act.sending",
+    "coordinator.act.answered",
+    "coordinator.done.appended",
+    "coordinator.done.durable",
+    "coordinator.compensated.appended",
+    "coordinator.compensated.durable",
+    "coordinator.stuck.appended",
+    "coordinator.stuck.durable",
+    "coordinator.resolved.appended",
+    "coordinator.resolved.durable",
 ];
 
 /// Kills the process as `kill -9` would, if `ACCORDANT_CRASH_POINT` names this point: `NAME`, or
@@ -47,7 +63,7 @@ pub const fn reach(_point: &str) {}
 
 #[cfg(test)]
 mod tests {
-    use super::POINTS;
+    use super::{ACTION_POINTS, POINTS};
 
     #[test]
     fn every_point_in_the_sources_is_listed_and_every_listed_one_is_there() {
@@ -71,7 +87,11 @@ mod tests {
         }
         found.sort();
         found.dedup();
-        let mut listed: Vec<_> = POINTS.iter().map(|&it| it.to_owned()).collect();
+        let mut listed: Vec<_> = POINTS
+            .iter()
+            .chain(ACTION_POINTS)
+            .map(|&it| it.to_owned())
+            .collect();
         listed.sort();
         assert_eq!(found, listed);
     }

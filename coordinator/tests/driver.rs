@@ -12,7 +12,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use accordant_coordinator::delivery::{Registry, Request, Transport, TransportError};
+use accordant_coordinator::delivery::{Registry, Request, Response, Transport, TransportError};
 use accordant_coordinator::driver::{AskError, Coordinator, Settings};
 use accordant_coordinator::journal::conformance::fixture::Mint;
 use accordant_coordinator::journal::limits::TRIM_MAX;
@@ -24,9 +24,7 @@ use accordant_protocol::id::{Gtid, Incarnation, ParticipantName, PartitionId};
 use accordant_protocol::node::Event;
 use accordant_protocol::wire::api::Wait;
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::StatusCode;
 use support::{Bed, Stub, two};
 
 fn store() -> MemoryStore {
@@ -137,7 +135,7 @@ struct Faulty;
 
 #[async_trait]
 impl Transport for Faulty {
-    async fn post(&self, _request: Request) -> Result<(StatusCode, Bytes), TransportError> {
+    async fn send(&self, _request: Request) -> Result<Response, TransportError> {
         panic!("a fault of ours")
     }
 }

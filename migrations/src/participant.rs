@@ -4,11 +4,18 @@ use crate::Migration;
 
 /// The steps for PostgreSQL, in their order. The runner makes the schema `accordant` and its table
 /// `accordant.migration` before the first.
-pub const POSTGRES: &[Migration] = &[Migration {
-    version: 1,
-    name: "branch",
-    sql: include_str!("../participant/postgres/0001_branch.sql"),
-}];
+pub const POSTGRES: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "branch",
+        sql: include_str!("../participant/postgres/0001_branch.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "outbox",
+        sql: include_str!("../participant/postgres/0002_outbox.sql"),
+    },
+];
 
 #[cfg(test)]
 mod tests {

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use accordant_protocol::id::{Attempt, BranchIndex, Epoch, Gid, Gtid};
+use accordant_protocol::plan::PlanRequest;
 use accordant_protocol::time::Timestamp;
 use sqlx::PgConnection;
 
+use crate::id::MessageId;
+use crate::outbox::{self, SendError};
 use crate::pool::Lease;
 use crate::refusal::Refusal;
 
@@ -32,10 +35,19 @@ impl Branch {
     /// it.
     ///
     /// `begin` on it makes a savepoint, whose `commit` and `rollback` are the handler's own.
-    /// `set local` is fine. `notify`, temporary tables and cursors `with hold` are not: PostgreSQL
-    /// cannot prepare them, and the vote becomes a no.
+    /// `set local` is fine. In a two-phase branch `notify`, temporary tables and cursors `with hold`
+    /// are not: PostgreSQL cannot prepare them, and the vote becomes a no.
     pub fn connection(&mut self) -> &mut PgConnection {
         self.lease.pg()
+    }
+
+    /// Writes a message in the branch's local transaction: it is sent if and only if that commits.
+    /// See [`Outbox::send`](crate::Outbox::send).
+    ///
+    /// # Errors
+    /// [`SendError`]: the message will not be sent. It becomes a refusal by `?`.
+    pub async fn send(&mut self, plan: impl Into<PlanRequest>) -> Result<MessageId, SendError> {
+        outbox::write(self.lease.pg(), plan.into(), None).await
     }
 
     /// The transaction.
@@ -63,7 +75,8 @@ impl Branch {
         self.epoch
     }
 
-    /// When the handler is stopped, and the branch refused.
+    /// When the handler is stopped. A two-phase branch is refused then; anything else is asked for
+    /// again.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
         self.deadline

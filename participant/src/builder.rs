@@ -1,7 +1,6 @@
 //! From wishes to a participant that is ready to be called.
 
 use std::any::TypeId;
-use std::collections::BTreeMap;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +10,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::branch::States;
 use crate::check::{self, CheckError, Wishes};
+use crate::coordinator::Coordinator;
 use crate::engine::{Engine, Settings};
-use crate::handler::{Handler, Operation, Typed};
-use crate::inquiry::Inquirer;
+use crate::handler::{Action, FollowUp, Handler, Operation, Operations, Tcc, Typed, TypedSequel};
 use crate::limits;
 use crate::migrate::{self, MigrateError};
 use crate::participant::Participant;
@@ -41,8 +40,8 @@ pub enum StartError {
         /// What is wrong with it.
         source: NameError,
     },
-    /// Two handlers go by one name.
-    #[error("the operation {0:?} has two handlers")]
+    /// Two handlers of one way of working go by one name.
+    #[error("the operation {0:?} has two handlers of the same kind")]
     Twice(String),
     /// No database was given, or not by a URL.
     #[error("no database: give `database` a URL such as postgres://user@host/name ({0})")]
@@ -79,7 +78,7 @@ pub struct Builder {
     name: String,
     database: Option<Result<PgConnectOptions, String>>,
     coordinator: Option<String>,
-    operations: Vec<(String, Box<dyn Operation>)>,
+    operations: Vec<(String, Registered)>,
     states: States,
     connections_max: usize,
     slots_min: Option<i64>,
@@ -106,6 +105,7 @@ impl Builder {
                 sweep_grace: Duration::from_secs(10),
                 retention_every: Duration::from_secs(30),
                 retention_grace: Duration::from_millis(2 * limits::WORK_MS_MAX),
+                outbox_every: Duration::from_secs(1),
                 insecure: false,
             },
             sweep: true,
@@ -131,7 +131,8 @@ impl Builder {
     }
 
     /// The coordinator's base address, as in `http://127.0.0.1:7650`: asked about branches that
-    /// stay in doubt. Without it they wait for the coordinator to come by itself.
+    /// stay in doubt, and sent what is in the outbox. Without it branches wait for the coordinator
+    /// to come by itself, and messages wait for a participant that has it.
     pub fn coordinator(mut self, base: impl Into<String>) -> Self {
         self.coordinator = Some(base.into());
         self
@@ -152,14 +153,125 @@ impl Builder {
     /// let builder = Participant::builder("bank").operation("debit", debit);
     /// # drop(builder);
     /// ```
-    pub fn operation<H, P, R>(mut self, name: &str, handler: H) -> Self
+    pub fn operation<H, P, R>(self, name: &str, handler: H) -> Self
     where
         H: for<'b> Handler<'b, P, R> + 'static,
         P: DeserializeOwned + Send + 'static,
         R: Serialize + Send + 'static,
     {
-        self.operations
-            .push((name.to_owned(), Box::new(Typed::<H, P, R>::new(handler))));
+        let handler = Box::new(Typed::<H, P, R>::new(handler));
+        self.register(name, Registered::TwoPhase(handler))
+    }
+
+    /// Adds an action of sagas, and its compensation. Each runs in a local transaction of its own
+    /// which the library commits together with a barrier row, so each takes effect once at most,
+    /// and the act never after its compensation.
+    ///
+    /// The compensation gets the payload of the act and its result. It is not run for an act that
+    /// never came or was refused. It must not refuse for reasons of business: the coordinator asks
+    /// again, and after a while calls an operator.
+    ///
+    /// # Examples
+    /// ```
+    /// # use accordant_participant::{Branch, Participant, Refusal};
+    /// async fn book(branch: &mut Branch, nights: i32) -> Result<i64, Refusal> {
+    ///     let (id,) = sqlx::query_as("insert into booking (nights) values ($1) returning id")
+    ///         .bind(nights)
+    ///         .fetch_one(branch.connection())
+    ///         .await?;
+    ///     Ok(id)
+    /// }
+    /// async fn unbook(branch: &mut Branch, _: i32, id: Option<i64>) -> Result<(), Refusal> {
+    ///     sqlx::query("delete from booking where id = $1")
+    ///         .bind(id)
+    ///         .execute(branch.connection())
+    ///         .await?;
+    ///     Ok(())
+    /// }
+    /// let builder = Participant::builder("hotel").action("book", book, unbook);
+    /// # drop(builder);
+    /// ```
+    pub fn action<A, U, P, R, C>(self, name: &str, act: A, compensate: U) -> Self
+    where
+        A: for<'b> Handler<'b, P, R> + 'static,
+        U: for<'b> FollowUp<'b, P, R, C> + 'static,
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        C: Serialize + Send + 'static,
+    {
+        let action = Action {
+            act: Box::new(Typed::<A, P, R>::new(act)),
+            compensate: Some(Box::new(TypedSequel::<U, P, R, C>::new(compensate))),
+            refusable: true,
+        };
+        self.register(name, Registered::Action(action))
+    }
+
+    /// Adds an action without a compensation that may be refused: the pivot of a saga, or a step
+    /// that only looks. Told to make it good when it is done, the library refuses.
+    pub fn pivot<A, P, R>(self, name: &str, act: A) -> Self
+    where
+        A: for<'b> Handler<'b, P, R> + 'static,
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + 'static,
+    {
+        let act = Box::new(Typed::<A, P, R>::new(act));
+        let action = Action { act, compensate: None, refusable: true };
+        self.register(name, Registered::Action(action))
+    }
+
+    /// Adds an operation that messages and the retriable steps of sagas are sent to. It is done
+    /// once and has no compensation.
+    ///
+    /// Its sender has committed, so there is no no: a refusal of the handler is not stored, it asks
+    /// for the next attempt, and the coordinator shows it as the reason.
+    pub fn message<A, P, R>(self, name: &str, act: A) -> Self
+    where
+        A: for<'b> Handler<'b, P, R> + 'static,
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + 'static,
+    {
+        let act = Box::new(Typed::<A, P, R>::new(act));
+        let action = Action { act, compensate: None, refusable: false };
+        self.register(name, Registered::Action(action))
+    }
+
+    /// The same as [`Builder::message`], by the name of what is done for a saga after its pivot.
+    pub fn retriable<A, P, R>(self, name: &str, act: A) -> Self
+    where
+        A: for<'b> Handler<'b, P, R> + 'static,
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + 'static,
+    {
+        self.message(name, act)
+    }
+
+    /// Adds the three handlers of a TCC branch. `reserve` is the try: it makes a reservation of the
+    /// service's own, which the library commits with a barrier row before it votes yes. `confirm`
+    /// makes it good, or `cancel` gives it up: once at most, never both, and neither without a
+    /// reservation. Both get the payload and the result of `reserve`.
+    ///
+    /// Neither may refuse: what they refuse is asked for again until it is done. Each has a minute.
+    pub fn tcc<T, F, G, P, R, C, D>(self, name: &str, reserve: T, confirm: F, cancel: G) -> Self
+    where
+        T: for<'b> Handler<'b, P, R> + 'static,
+        F: for<'b> FollowUp<'b, P, R, C> + 'static,
+        G: for<'b> FollowUp<'b, P, R, D> + 'static,
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        C: Serialize + Send + 'static,
+        D: Serialize + Send + 'static,
+    {
+        let tcc = Tcc {
+            reserve: Box::new(Typed::<T, P, R>::new(reserve)),
+            confirm: Box::new(TypedSequel::<F, P, R, C>::new(confirm)),
+            cancel: Box::new(TypedSequel::<G, P, R, D>::new(cancel)),
+        };
+        self.register(name, Registered::Tcc(tcc))
+    }
+
+    fn register(mut self, name: &str, registered: Registered) -> Self {
+        self.operations.push((name.to_owned(), registered));
         self
     }
 
@@ -200,8 +312,15 @@ impl Builder {
         self
     }
 
-    /// Starts no tasks of its own: the service calls [`Participant::sweep_once`] and
-    /// [`Participant::retain_once`] itself.
+    /// How often the outbox is looked at besides [`Outbox::wake`](crate::Outbox::wake); every second
+    /// if not said.
+    pub fn outbox(mut self, every: Duration) -> Self {
+        self.settings.outbox_every = every.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Starts no tasks of its own: the service calls [`Participant::sweep_once`],
+    /// [`Participant::retain_once`] and [`Participant::push_once`] itself.
     pub fn no_background(mut self) -> Self {
         self.sweep = false;
         self
@@ -277,21 +396,11 @@ impl Builder {
             text: self.name.clone(),
             source,
         })?;
-        let mut operations = BTreeMap::new();
-        for (text, operation) in self.operations {
-            let key = OperationName::new(&text).map_err(|source| StartError::Name {
-                what: "operation's name",
-                text: text.clone(),
-                source,
-            })?;
-            if operations.insert(key, operation).is_some() {
-                return Err(StartError::Twice(text));
-            }
-        }
-        let inquirer = match self.coordinator {
+        let operations = operations(self.operations)?;
+        let coordinator = match self.coordinator {
             None => None,
-            Some(base) => match Inquirer::new(&base, name.clone()) {
-                Some(inquirer) => Some(inquirer),
+            Some(base) => match Coordinator::new(&base, name.clone()) {
+                Some(coordinator) => Some(coordinator),
                 None => return Err(StartError::Coordinator(base)),
             },
         };
@@ -309,14 +418,43 @@ impl Builder {
                 self.connections_max.max(limits::CONTROL_CONNECTIONS),
             ),
             watermarks: Watermarks::default(),
-            inquirer,
+            coordinator,
+            outbox: Notify::new(),
             settings: self.settings,
+            acts: Arc::new(Semaphore::new(limits::CALLS_MAX)),
             prepares: Arc::new(Semaphore::new(limits::CALLS_MAX)),
             finishes: Arc::new(Semaphore::new(limits::CALLS_MAX)),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         })
     }
+}
+
+/// What goes by a name.
+enum Registered {
+    TwoPhase(Box<dyn Operation>),
+    Action(Action),
+    Tcc(Tcc),
+}
+
+fn operations(registered: Vec<(String, Registered)>) -> Result<Operations, StartError> {
+    let mut operations = Operations::default();
+    for (text, registered) in registered {
+        let key = OperationName::new(&text).map_err(|source| StartError::Name {
+            what: "operation's name",
+            text: text.clone(),
+            source,
+        })?;
+        let twice = match registered {
+            Registered::TwoPhase(it) => operations.two_phase.insert(key, it).is_some(),
+            Registered::Action(it) => operations.actions.insert(key, it).is_some(),
+            Registered::Tcc(it) => operations.tcc.insert(key, it).is_some(),
+        };
+        if twice {
+            return Err(StartError::Twice(text));
+        }
+    }
+    Ok(operations)
 }
 
 impl std::fmt::Debug for Builder {

@@ -115,6 +115,14 @@ const WANTED_COLUMNS: &[(&str, &str, &str)] = &[
     ("floor", "settling", "bigint"),
     ("floor", "since", "timestamp with time zone"),
     ("floor", "settled", "bigint"),
+    ("outbox", "id", "uuid"),
+    ("outbox", "plan", "text"),
+    ("outbox", "traceparent", "text"),
+    ("outbox", "created_at", "timestamp with time zone"),
+    ("outbox", "attempts", "bigint"),
+    ("outbox", "next_at", "timestamp with time zone"),
+    ("outbox", "state", "text"),
+    ("outbox", "error", "text"),
 ];
 
 /// Checks the server and the session, before the tables are there.

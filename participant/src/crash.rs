@@ -4,7 +4,8 @@
 //! point; with `NAME:3`, when it reaches it for the third time. Without the feature the points are
 //! nothing at all.
 
-/// Every point, in the order of a branch's life.
+/// Every point, in the order of a branch's life. Those of `act` are passed by compensations and by
+/// the calls of TCC branches too.
 pub const POINTS: &[&str] = &[
     "participant.prepare.before_work",
     "participant.prepare.before_vote",
@@ -16,6 +17,13 @@ pub const POINTS: &[&str] = &[
     "participant.finish.before_rollback_prepared",
     "participant.finish.between_rollback_and_seal",
     "participant.finish.after_seal",
+    "participant.act.before_work",
+    "participant.act.before_commit",
+    "participant.act.after_commit",
+    "participant.act.before_seal",
+    "participant.act.after_seal",
+    "participant.outbox.after_send",
+    "participant.local.before_submit",
     "participant.sweep.before_inquiry",
     "participant.sweep.before_finish",
 ];
@@ -63,15 +71,22 @@ mod tests {
     #[test]
     fn the_list_has_exactly_the_points_of_the_source() {
         let mut found = BTreeSet::new();
-        for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                continue;
-            }
-            let text = std::fs::read_to_string(path).unwrap();
-            for (at, start) in text.match_indices("crash_point!(\"") {
-                let rest = &text[at + start.len()..];
-                found.insert(rest[..rest.find('"').unwrap()].to_owned());
+        let mut folders = vec![std::path::PathBuf::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src"
+        ))];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(path).unwrap();
+                for (at, start) in text.match_indices("crash_point!(\"") {
+                    let rest = &text[at + start.len()..];
+                    found.insert(rest[..rest.find('"').unwrap()].to_owned());
+                }
             }
         }
         let listed: BTreeSet<String> = super::POINTS.iter().map(|&name| name.to_owned()).collect();

@@ -1,37 +1,42 @@
 //! What the parts of a participant share.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use accordant_protocol::id::{OperationName, ParticipantName};
+use accordant_protocol::id::ParticipantName;
 use accordant_protocol::wire::contract::Identity;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::branch::States;
-use crate::handler::Operation;
-use crate::inquiry::Inquirer;
-use crate::limits::{FULL_PAUSE, FULL_TRIES};
+use crate::coordinator::Coordinator;
+use crate::handler::Operations;
+use crate::limits::{FULL_PAUSE, FULL_TRIES, STATEMENT_MAX};
+use crate::look::{self, bounded};
 use crate::pool::{Lease, LeaseError, Pool, Server};
 use crate::retention::Watermarks;
+use crate::statement;
 
 /// One participant at work.
 pub(crate) struct Engine {
     pub name: ParticipantName,
-    pub operations: BTreeMap<OperationName, Box<dyn Operation>>,
+    pub operations: Operations,
     pub states: Arc<States>,
     /// For handlers.
     pub work: Arc<Pool>,
     /// For phase two, seals and looks: never behind a handler that waits for a lock.
     pub control: Arc<Pool>,
     pub watermarks: Watermarks,
-    pub inquirer: Option<Inquirer>,
+    pub coordinator: Option<Coordinator>,
+    /// Wakes the pusher.
+    pub outbox: Notify,
     pub settings: Settings,
     /// Prepare calls that are taken at the same time.
     pub prepares: Arc<Semaphore>,
+    /// Act calls that are taken at the same time.
+    pub acts: Arc<Semaphore>,
     /// Finish calls that are taken at the same time: never behind a prepare that waits for a lock.
     pub finishes: Arc<Semaphore>,
     /// Branches at work. They go on when a caller hangs up.
@@ -39,6 +44,9 @@ pub(crate) struct Engine {
     /// Cancelled when the participant shuts down.
     pub closing: CancellationToken,
 }
+
+/// Why a call is told to come later.
+pub(crate) const BUSY: &str = "every branch connection of the participant is in use";
 
 /// What the service chose.
 #[derive(Clone, Debug)]
@@ -48,6 +56,7 @@ pub(crate) struct Settings {
     pub sweep_grace: Duration,
     pub retention_every: Duration,
     pub retention_grace: Duration,
+    pub outbox_every: Duration,
     pub insecure: bool,
 }
 
@@ -93,6 +102,18 @@ impl Engine {
             outcome = self.control.lease().await;
         }
         outcome
+    }
+
+    /// The identity to answer with where there is no connection for the work itself: every answer
+    /// carries one.
+    pub(crate) async fn present_identity(&self) -> Result<Identity, Unanswered> {
+        let mut lease = self.control_lease().await?;
+        let server = lease.server().clone();
+        let asked = sqlx::query(statement::STARTS).fetch_one(lease.pg());
+        let row = bounded(STATEMENT_MAX, asked).await?;
+        let identity = Self::identity(&server, look::starts(&row)?);
+        lease.release();
+        Ok(identity)
     }
 
     /// The identity to answer with. The count is the one that the database holds now: with

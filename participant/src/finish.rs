@@ -12,8 +12,8 @@ use accordant_protocol::json::Json;
 use accordant_protocol::wire::contract::{
     BranchEnd, FinishAnswer, FinishOrder, FinishReply, FinishVerb, Identity,
 };
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use sqlx::Row as _;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -27,12 +27,22 @@ use crate::look::{self, bounded, read_json};
 use crate::pool::{Lease, LeaseError};
 use crate::prepared::{self, Finished};
 use crate::statement::{self, Session};
+use crate::tcc;
 
-/// How a branch is to end.
+/// How a two-phase branch is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Commit what is prepared.
+    Commit,
+    /// Roll back what is prepared, and seal.
+    Abort,
+}
+
+/// The order to end a two-phase branch, or a local one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     pub gid: Gid,
-    pub verb: FinishVerb,
+    pub decision: Decision,
     pub want_result: bool,
 }
 
@@ -67,10 +77,23 @@ pub(crate) async fn finish(
             .watermarks
             .note(&order.gtid, order.watermark, clock::now());
     }
-    let ours: Vec<Order> = orders.iter().map(Order::from).collect();
-    let overview = overview(engine, &ours).await?;
-    let identity = overview.identity.clone();
-    let ends = end_all(engine, &ours, overview).await;
+    let ours: Vec<Order> = orders.iter().filter_map(Order::of).collect();
+    let Overview { identity, replicated, mut glimpses } = overview(engine, &ours).await?;
+    let mut works: Vec<BoxFuture<'_, Option<BranchEnd>>> = Vec::with_capacity(orders.len());
+    let mut nr = 0;
+    for order in orders {
+        works.push(match Order::of(order) {
+            Some(ours) => {
+                let glimpse = glimpses.remove(&nr).unwrap_or_default();
+                nr += 1;
+                let ending = Ending { engine, order: ours, identity: &identity, replicated };
+                ending.end(glimpse).boxed()
+            }
+            None => tcc::end(engine, order, &identity).boxed(),
+        });
+    }
+    let ends = stream::iter(works).buffered(FINISH_PARALLEL);
+    let ends: Vec<Option<BranchEnd>> = ends.collect().await;
     let answers = orders.iter().zip(ends).filter_map(|(order, end)| {
         let FinishOrder { gtid, branch, attempt, .. } = *order;
         Some(FinishAnswer { gtid, branch, attempt, end: end? })
@@ -78,10 +101,16 @@ pub(crate) async fn finish(
     Ok(FinishReply { identity, answers: answers.collect() })
 }
 
-impl From<&FinishOrder> for Order {
-    fn from(order: &FinishOrder) -> Self {
+impl Order {
+    /// `None` for the orders of TCC branches.
+    fn of(order: &FinishOrder) -> Option<Self> {
+        let decision = match order.verb {
+            FinishVerb::Commit => Decision::Commit,
+            FinishVerb::Abort => Decision::Abort,
+            FinishVerb::Confirm | FinishVerb::Cancel => return None,
+        };
         let gid = Gid { gtid: order.gtid, branch: order.branch };
-        Self { gid, verb: order.verb, want_result: order.want_result }
+        Some(Self { gid, decision, want_result: order.want_result })
     }
 }
 
@@ -90,29 +119,10 @@ pub(crate) async fn end_one(
     engine: &Arc<Engine>,
     order: Order,
 ) -> Result<Option<BranchEnd>, Unanswered> {
-    let orders = [order];
-    let overview = overview(engine, &orders).await?;
-    Ok(end_all(engine, &orders, overview).await.pop().flatten())
-}
-
-async fn end_all(
-    engine: &Arc<Engine>,
-    orders: &[Order],
-    overview: Overview,
-) -> Vec<Option<BranchEnd>> {
-    let Overview { identity, replicated, mut glimpses } = overview;
-    let works: Vec<_> = orders
-        .iter()
-        .enumerate()
-        .map(|(nr, order)| {
-            let glimpse = glimpses.remove(&nr).unwrap_or_default();
-            Ending { engine, order: *order, identity: &identity, replicated }.end(glimpse)
-        })
-        .collect();
-    stream::iter(works)
-        .buffered(FINISH_PARALLEL)
-        .collect()
-        .await
+    let Overview { identity, replicated, mut glimpses } = overview(engine, &[order]).await?;
+    let glimpse = glimpses.remove(&0).unwrap_or_default();
+    let ending = Ending { engine, order, identity: &identity, replicated };
+    Ok(ending.end(glimpse).await)
 }
 
 async fn overview(engine: &Engine, orders: &[Order]) -> Result<Overview, Unanswered> {
@@ -168,7 +178,7 @@ async fn overview_on(lease: &mut Lease, orders: &[Order]) -> Result<Overview, Un
     let mut glimpses = BTreeMap::new();
     let is_abort = |nr: usize| {
         let order = orders.get(nr);
-        order.is_some_and(|order| matches!(order.verb, FinishVerb::Abort))
+        order.is_some_and(|order| order.decision == Decision::Abort)
     };
     for row in &rows {
         let nr = usize::try_from(row.try_get::<i64, _>("nr")?).unwrap_or(usize::MAX);
@@ -261,9 +271,9 @@ impl Ending<'_> {
 
     async fn act(&self, lease: &mut Lease, glimpse: Glimpse) -> Result<Step, Unanswered> {
         let Glimpse { holding, mut result } = glimpse;
-        let verb = match self.order.verb {
-            FinishVerb::Commit => Verb::Commit,
-            FinishVerb::Abort => Verb::Abort,
+        let verb = match self.order.decision {
+            Decision::Commit => Verb::Commit,
+            Decision::Abort => Verb::Abort,
         };
         let holding = match holding {
             Some(holding) => holding,
@@ -327,7 +337,7 @@ impl Ending<'_> {
         crash_point!("participant.finish.after_seal");
         match sealed {
             Sealed::Aborted { .. } => {
-                if matches!(self.order.verb, FinishVerb::Commit) {
+                if self.order.decision == Decision::Commit {
                     error!(%gid, "a branch that was to be committed is not prepared any more");
                 }
                 Ok(Step::Answer(BranchEnd::Aborted))
@@ -351,7 +361,7 @@ impl Ending<'_> {
     }
 
     fn committed(&self, result: Option<Json>) -> BranchEnd {
-        if matches!(self.order.verb, FinishVerb::Abort) {
+        if self.order.decision == Decision::Abort {
             // Ordinary for a lone branch, which commits by itself and is recalled after a restart.
             // Of any other one the coordinator says that its end is heuristic.
             info!(gid = %self.order.gid, "told to abort a branch that has committed");

@@ -47,52 +47,79 @@
 //! | module | what it answers for |
 //! |---|---|
 //! | `prepare`, `finish` | the two calls: look, act, look again |
+//! | `act` | actions, compensations and messages |
+//! | `tcc` | try, confirm and cancel |
+//! | `barrier` | what guards them against repeats and disorder |
+//! | `settle` | actions that went on elsewhere |
+//! | `outbox`, `push`, `local` | messages that the service sends itself |
 //! | `statement` | every SQL text; the only place that builds one from parts |
 //! | `prepared` | the statements of two-phase commit |
 //! | `inbox` | seals |
 //! | `look` | what the database holds for a branch |
 //! | `sqlstate` | what an error means |
 //! | `pool` | connections of our own |
+//! | `coordinator` | requests to it |
 //! | `sweep`, `inquiry` | own branches in doubt |
 //! | `retention` | what keeps the table from growing |
 //! | `check`, `migrate` | what must be so before a start |
 //! | `router` | the contract over HTTP |
 
+mod act;
+mod barrier;
 mod branch;
 mod builder;
 mod check;
 mod clock;
+mod coordinator;
 pub mod crash;
 mod engine;
 mod finish;
 mod handler;
+mod id;
 mod inbox;
 mod inquiry;
 mod limits;
+mod local;
 mod look;
+mod message;
 mod metric;
 mod migrate;
+mod outbox;
 mod participant;
 mod pool;
 mod prepare;
 mod prepared;
+mod push;
 mod refusal;
 mod retention;
 mod router;
+mod settle;
 mod sqlstate;
 mod statement;
 mod sweep;
+mod tcc;
 pub mod testing;
+mod work;
 
 pub use accordant_protocol as protocol;
 pub use branch::Branch;
 pub use builder::{Builder, StartError};
 pub use check::CheckError;
-pub use handler::Handler;
+pub use handler::{FollowUp, Handler};
+pub use id::{MessageId, RandomError};
+pub use local::{LocalError, LocalMessage, MarkError};
+pub use message::Message;
 pub use migrate::MigrateError;
+pub use outbox::{Outbox, SendError};
 pub use participant::{Participant, RoundError};
+pub use push::Pushed;
 pub use refusal::Refusal;
+pub use settle::{CallBackError, SettleError};
 pub use sweep::Swept;
+
+/// The table of the barriers, which a test compares with the documentation.
+#[doc(hidden)]
+pub use barrier::TableMarkdown as BarrierMarkdown;
 
 /// The statements that a test has a real server parse.
 #[doc(hidden)]

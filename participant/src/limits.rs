@@ -37,6 +37,18 @@ pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a seal waits for the marker of an attempt that is voting just now.
 pub(crate) const SEAL_LOCK_TIMEOUT_MS: u64 = 200;
 
+/// How long a call waits at a barrier for another one about the same branch. It holds a connection
+/// meanwhile, and is asked for again.
+pub(crate) const BARRIER_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a confirm or a cancel may work. Its order has no deadline, and other orders of the same
+/// call wait for it.
+pub(crate) const CONFIRM_MS_MAX: u64 = 60_000;
+
+/// How often the local transaction of a call is opened: another one may win the race for a row, and
+/// a connection may have died while it was idle.
+pub(crate) const OPENS_MAX: usize = 3;
+
 /// What a look has at least, however little time is left for the work.
 pub(crate) const LOOK_MS_MIN: u64 = 1000;
 
@@ -71,11 +83,43 @@ pub(crate) const SWEEP_MAX: i64 = 1000;
 /// Inquiries at the coordinator at the same time.
 pub(crate) const INQUIRIES_PARALLEL: usize = 4;
 
-/// How long an inquiry may take.
-pub(crate) const INQUIRY_MAX: Duration = Duration::from_secs(5);
+/// How long the coordinator may take for the head of a reply, and for its body.
+pub(crate) const COORDINATOR_MAX: Duration = Duration::from_secs(5);
 
-/// Bytes of the reply to an inquiry.
-pub(crate) const INQUIRY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a reply of the coordinator: the status of a transaction with results of full size.
+pub(crate) const COORDINATOR_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Messages that are claimed at the same time, and sent at the same time.
+pub(crate) const PUSH_BATCH: i64 = 32;
+/// See [`PUSH_BATCH`].
+pub(crate) const PUSH_PARALLEL: usize = 8;
+
+/// Batches of one round; the rest waits for the next.
+pub(crate) const PUSH_BATCHES_MAX: usize = 100;
+
+/// How long a claim keeps others away: longer than a batch takes when every request runs out of
+/// time. What a crashed process had claimed is sent after it.
+pub(crate) const PUSH_CLAIM_MS: i64 = 60_000;
+
+/// The first and the longest pause before a message is sent again. A coordinator that is away for
+/// hours is asked about each of them twice a minute.
+pub(crate) const PUSH_BACKOFF_MS_MIN: i64 = 200;
+/// See [`PUSH_BACKOFF_MS_MIN`].
+pub(crate) const PUSH_BACKOFF_MS_MAX: i64 = 30_000;
+
+/// Up to how many messages are counted for the metrics.
+pub(crate) const PUSH_COUNT_MAX: i64 = 10_000;
+
+/// Tries to begin a local message, and the pause between them.
+pub(crate) const BEGINS_MAX: usize = 3;
+/// See [`BEGINS_MAX`].
+pub(crate) const BEGIN_PAUSE: Duration = Duration::from_millis(100);
+
+const _: () = assert!(
+    PUSH_CLAIM_MS as u128 * PUSH_PARALLEL as u128
+        > 2 * COORDINATOR_MAX.as_millis() * PUSH_BATCH as u128,
+    "a claim outlasts its batch"
+);
 
 /// How long a shutdown waits for branches that are at work.
 pub(crate) const SHUTDOWN_MAX: Duration = Duration::from_secs(30);

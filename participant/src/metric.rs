@@ -1,6 +1,6 @@
 //! What is counted. Labels have few values: never a gtid, a tenant or an error's text.
 
-use accordant_protocol::wire::contract::Vote;
+use accordant_protocol::wire::contract::{ActAnswer, ActVerb, Vote};
 use metrics::{counter, gauge};
 
 use crate::engine::Engine;
@@ -16,6 +16,21 @@ pub(crate) fn vote_unknown(engine: &Engine) {
 
 fn votes(engine: &Engine, word: &'static str) {
     counter!("accordant_votes_total", "participant" => name(engine), "vote" => word).increment(1);
+}
+
+pub(crate) fn act(engine: &Engine, verb: ActVerb, answer: &ActAnswer) {
+    acts(engine, verb, answer.word());
+}
+
+/// No answer was given: what became of the action is not known here.
+pub(crate) fn act_unknown(engine: &Engine, verb: ActVerb) {
+    acts(engine, verb, "unknown");
+}
+
+fn acts(engine: &Engine, verb: ActVerb, answer: &'static str) {
+    let (name, verb) = (name(engine), verb.word());
+    counter!("accordant_acts_total", "participant" => name, "verb" => verb, "answer" => answer)
+        .increment(1);
 }
 
 pub(crate) fn seal(engine: &Engine) {
@@ -69,6 +84,26 @@ pub(crate) fn slots(engine: &Engine, slots: Slots) {
     gauge!("accordant_prepared_slots_limit", "participant" => name(engine)).set(whole(slots.limit));
     gauge!("accordant_prepared_oldest_xid_age", "participant" => name(engine))
         .set(whole(slots.oldest_xid_age));
+}
+
+/// One attempt to push a message.
+pub(crate) fn pushed(engine: &Engine, outcome: &'static str) {
+    counter!("accordant_outbox_pushed_total", "participant" => name(engine), "outcome" => outcome)
+        .increment(1);
+}
+
+/// The state of the outbox.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub waiting: i64,
+    pub refused: i64,
+    pub oldest_s: f64,
+}
+
+pub(crate) fn outbox(engine: &Engine, outbox: Waiting) {
+    gauge!("accordant_outbox_waiting", "participant" => name(engine)).set(whole(outbox.waiting));
+    gauge!("accordant_outbox_refused", "participant" => name(engine)).set(whole(outbox.refused));
+    gauge!("accordant_outbox_oldest_seconds", "participant" => name(engine)).set(outbox.oldest_s);
 }
 
 pub(crate) fn deleted(engine: &Engine, rows: u64) {

@@ -5,6 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use accordant_protocol::id::{BranchIndex, Gtid};
+use accordant_protocol::plan::PlanRequest;
+use accordant_protocol::wire::contract::{ActAnswer, ActVerb};
+use sqlx::PgConnection;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -12,8 +16,12 @@ use tracing::{info, warn};
 use crate::builder::Builder;
 use crate::engine::{Engine, Unanswered};
 use crate::limits::SHUTDOWN_MAX;
+use crate::local::{LocalError, LocalMessage};
+use crate::outbox::Outbox;
+use crate::push::{self, Pushed};
 use crate::retention;
 use crate::router;
+use crate::settle::{self, CallBackError, SettleError};
 use crate::sweep::{self, Swept};
 
 /// A service's part in transactions: it answers the coordinator's calls and ends what stays in
@@ -48,6 +56,7 @@ impl Participant {
         if background {
             engine.tasks.spawn(sweep_for_ever(Arc::clone(&engine)));
             engine.tasks.spawn(retain_for_ever(Arc::clone(&engine)));
+            engine.tasks.spawn(push_for_ever(Arc::clone(&engine)));
         }
         Self { engine }
     }
@@ -114,6 +123,102 @@ impl Participant {
         Ok(sweep::round(&self.engine).await?)
     }
 
+    /// The outbox: messages that are sent if the service's own transaction commits.
+    #[must_use]
+    pub fn outbox(&self) -> Outbox {
+        Outbox { engine: Arc::clone(&self.engine) }
+    }
+
+    /// One round of the outbox: sends what is due to the coordinator, and forgets what that has
+    /// taken.
+    ///
+    /// # Errors
+    /// If the database did not answer; the next round goes on.
+    pub async fn push_once(&self) -> Result<Pushed, RoundError> {
+        Ok(push::round(&self.engine).await?)
+    }
+
+    /// Begins a message in its two-phase form: the coordinator knows of it before the service's own
+    /// transaction begins, and asks what became of that if it is not told. It saves the outbox's
+    /// row and its pushing, and costs a request to the coordinator up front.
+    ///
+    /// The plan has messages and retriable steps only, as for an outbox; a step that waits for none
+    /// waits for the sender's own transaction.
+    ///
+    /// # Durability
+    /// On return the coordinator has the plan, durably.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or what it returns, gives the message up after a while.
+    ///
+    /// # Errors
+    /// [`LocalError`]: there is nothing to mark.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use accordant_participant::{Message, Participant};
+    /// # async fn f(participant: Participant, pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let message = participant.local_message(Message::new("mail", "welcome", "ada")?).await?;
+    /// let mut local = pool.begin().await?;
+    /// sqlx::query("insert into member (name) values ('ada')").execute(&mut *local).await?;
+    /// message.mark(&mut local).await?;
+    /// local.commit().await?;
+    /// message.submit().await.ok();
+    /// # Ok(()) }
+    /// ```
+    pub async fn local_message(
+        &self,
+        plan: impl Into<PlanRequest>,
+    ) -> Result<LocalMessage, LocalError> {
+        LocalMessage::begin(&self.engine, plan.into()).await
+    }
+
+    /// Writes what an action came to that went on elsewhere (see [`Refusal::in_progress`]) in the
+    /// service's own transaction on this connection, to the participant's database. Once that has
+    /// committed, the coordinator hears of it when it asks the next time, or at once by
+    /// [`Participant::call_back`].
+    ///
+    /// [`Refusal::in_progress`]: crate::Refusal::in_progress
+    ///
+    /// # Durability
+    /// None of its own: it is as durable as the transaction.
+    ///
+    /// # Errors
+    /// [`SettleError`]. *Otherwise* is the one to heed: a compensation has come first, so nobody else
+    /// will make good what was done.
+    pub async fn settle(
+        &self,
+        connection: &mut PgConnection,
+        gtid: Gtid,
+        branch: BranchIndex,
+        verb: ActVerb,
+        answer: &ActAnswer,
+    ) -> Result<(), SettleError> {
+        settle::settle(connection, gtid, branch, verb, answer).await
+    }
+
+    /// Tells what an action came to that went on elsewhere: first to the participant's own table,
+    /// as [`Participant::settle`] does, so that a compensation finds it, and then to the
+    /// coordinator. Call it until it succeeds, or says that it never will.
+    ///
+    /// # Durability
+    /// On return the end is durable here, and known to the coordinator.
+    ///
+    /// # Idempotency
+    /// A repeat tells the same again.
+    ///
+    /// # Errors
+    /// [`CallBackError`] says which are worth a repeat.
+    pub async fn call_back(
+        &self,
+        gtid: Gtid,
+        branch: BranchIndex,
+        verb: ActVerb,
+        answer: &ActAnswer,
+    ) -> Result<(), CallBackError> {
+        settle::call_back(&self.engine, gtid, branch, verb, answer).await
+    }
+
     /// One round of retention: raises the floors to the watermarks that were heard, and deletes
     /// markers and seals that nobody can ask for any more. Returns the number of deleted rows.
     ///
@@ -138,6 +243,22 @@ async fn sweep_for_ever(engine: Arc<Engine>) {
             Ok(swept) if swept.found > 0 => info!(?swept, "looked for branches in doubt"),
             Ok(_) => {}
             Err(error) => warn!(%error, "could not look for branches in doubt"),
+        }
+    }
+}
+
+async fn push_for_ever(engine: Arc<Engine>) {
+    // Without a coordinator there is nobody to push to.
+    while engine.coordinator.is_some() {
+        tokio::select! {
+            () = engine.closing.cancelled() => return,
+            () = engine.outbox.notified() => {}
+            () = sleep(engine.settings.outbox_every) => {}
+        }
+        match push::round(&engine).await {
+            Ok(pushed) if pushed != Pushed::default() => info!(?pushed, "pushed messages"),
+            Ok(_) => {}
+            Err(error) => warn!(%error, "could not look for messages"),
         }
     }
 }

@@ -4,34 +4,31 @@
 //! database refuses the act, look again. A yes and a no are both facts in the database before they
 //! are said.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use accordant_protocol::branch::{Act, Holding, Verb, act};
 use accordant_protocol::id::Gid;
 use accordant_protocol::json::Json;
-use accordant_protocol::time::Timestamp;
 use accordant_protocol::wire::contract::{self, Identity, PrepareCall, PrepareReply, Vote};
-use futures_util::FutureExt as _;
-use tokio::time::{sleep, timeout};
-use tracing::{error, warn};
+use tokio::time::sleep;
+use tracing::warn;
 
 use crate::branch::Branch;
 use crate::clock;
 use crate::crash::crash_point;
-use crate::engine::{Engine, Unanswered};
+use crate::engine::{BUSY, Engine, Unanswered};
 use crate::inbox::{self, Sealed};
 use crate::limits::{
-    IDLE_GRACE_MS, LOOK_MS_MIN, RECALL_PAUSE, RECALLS_MAX, SEALS_MAX, STATEMENT_MAX, WORK_MS_MAX,
+    IDLE_GRACE_MS, LOOK_MS_MIN, RECALL_PAUSE, RECALLS_MAX, SEALS_MAX, STATEMENT_MAX,
 };
 use crate::look::{self, Look, bounded};
 use crate::metric;
 use crate::pool::{Lease, LeaseError};
 use crate::prepared::{self, Voted};
-use crate::refusal::{Refusal, STALE_PLAN};
+use crate::refusal::{Kind, Refusal, STALE_PLAN};
 use crate::sqlstate;
 use crate::statement::{self, Bounds, End, Session};
+use crate::work::{self, Worked, millis};
 
 /// A vote, and the database that gave it.
 struct Answer {
@@ -77,7 +74,10 @@ async fn answer(engine: &Arc<Engine>, call: &PrepareCall, gid: Gid) -> Result<An
     };
     let (mut lease, look) = match open(engine, call, &gid).await {
         Ok(opened) => opened,
-        Err(Unanswered::Lease(LeaseError::Busy)) => return busy(engine).await,
+        Err(Unanswered::Lease(LeaseError::Busy)) => {
+            let (identity, reason) = (engine.present_identity().await?, BUSY.to_owned());
+            return Ok(Answer { vote: Vote::RetryLater { reason }, identity });
+        }
         Err(other) => return Err(other),
     };
     if matches!(act(verb, look.holding), Act::Work) {
@@ -87,7 +87,7 @@ async fn answer(engine: &Arc<Engine>, call: &PrepareCall, gid: Gid) -> Result<An
         let states = Arc::clone(&engine.states);
         let (attempt, epoch, deadline) = (call.attempt, call.epoch, call.deadline);
         let branch = Branch { lease, gid, attempt, epoch, deadline, states };
-        return work(engine, call, branch, look.identity).await;
+        return do_work(engine, call, branch, look.identity).await;
     }
     // Nothing is to be done here. The look had opened a transaction; it held no work.
     bounded(STATEMENT_MAX, sqlx::raw_sql("rollback").execute(lease.pg())).await?;
@@ -99,7 +99,7 @@ async fn answer(engine: &Arc<Engine>, call: &PrepareCall, gid: Gid) -> Result<An
 /// Opens the branch. A connection that has died while it was idle is replaced: nothing was sent
 /// on it that could have had an effect.
 async fn open(engine: &Engine, call: &PrepareCall, gid: &Gid) -> Result<(Lease, Look), Unanswered> {
-    let work_ms = work_ms(call.deadline);
+    let work_ms = work::left_ms(call.deadline);
     let bounds = Bounds {
         // The rest of the opening is under it too, and is to look even when the time is over.
         statement_ms: work_ms.max(LOOK_MS_MIN),
@@ -121,27 +121,6 @@ async fn open(engine: &Engine, call: &PrepareCall, gid: &Gid) -> Result<(Lease, 
     opened
 }
 
-/// The time that is left for the work.
-fn work_ms(deadline: Timestamp) -> u64 {
-    deadline.millis_since(clock::now()).min(WORK_MS_MAX)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// All branch connections are in use. The answer still carries the identity, as every one does.
-async fn busy(engine: &Engine) -> Result<Answer, Unanswered> {
-    let mut lease = engine.control_lease().await?;
-    let server = lease.server().clone();
-    let asked = sqlx::query(statement::STARTS).fetch_one(lease.pg());
-    let row = bounded(STATEMENT_MAX, asked).await?;
-    let identity = Engine::identity(&server, look::starts(&row)?);
-    lease.release();
-    let reason = "every branch connection of the participant is in use".to_owned();
-    Ok(Answer { vote: Vote::RetryLater { reason }, identity })
-}
-
 /// A connection on which the branch is open, and the identity of its database as read when it was
 /// opened: after the call had come in, which is all that is asked of it.
 struct Opened {
@@ -149,15 +128,7 @@ struct Opened {
     identity: Identity,
 }
 
-/// How the work went.
-enum Worked {
-    Done(Option<Json>),
-    Refused(Refusal),
-    /// The connection is in an unknown state and is to be closed.
-    Broken(Refusal),
-}
-
-async fn work(
+async fn do_work(
     engine: &Arc<Engine>,
     call: &PrepareCall,
     mut branch: Branch,
@@ -174,8 +145,13 @@ async fn work(
         }
         Worked::Refused(refusal) if refusal.is_later() => {
             drop(lease);
-            let reason = refusal.to_string();
-            Ok(Answer { vote: Vote::RetryLater { reason }, identity })
+            let vote = match refusal.kind() {
+                Kind::InProgress(_) => Vote::InProgress,
+                Kind::No | Kind::Passing | Kind::Later => {
+                    Vote::RetryLater { reason: refusal.to_string() }
+                }
+            };
+            Ok(Answer { vote, identity })
         }
         Worked::Refused(refusal) => refuse(engine, call, Some(lease), gid, refusal).await,
         Worked::Broken(refusal) => {
@@ -188,30 +164,11 @@ async fn work(
 
 /// Runs the handler, if there is one and time for it.
 async fn run(engine: &Engine, call: &PrepareCall, branch: &mut Branch) -> Worked {
-    let Some(operation) = engine.operations.get(&call.operation) else {
-        let detail = format!(
-            "this participant has no operation {:?}",
-            call.operation.as_str()
-        );
-        return Worked::Refused(Refusal::new("accordant.unknown_operation", detail));
+    let Some(operation) = engine.operations.two_phase.get(&call.operation) else {
+        return Worked::Refused(Refusal::unknown_operation(&call.operation));
     };
-    let late = || Refusal::new("accordant.deadline_passed", "the deadline has passed").retryable();
-    let work_ms = work_ms(call.deadline);
-    if work_ms == 0 {
-        return Worked::Refused(late());
-    }
-    let handler = AssertUnwindSafe(operation.run(branch, &call.payload)).catch_unwind();
-    match timeout(Duration::from_millis(work_ms), handler).await {
-        Ok(Ok(Ok(result))) => Worked::Done(result),
-        Ok(Ok(Err(refusal))) => Worked::Refused(refusal),
-        Ok(Err(_panic)) => {
-            let operation = call.operation.as_str();
-            error!(operation, "the handler panicked; its branch is refused");
-            let detail = format!("the handler of {operation:?} panicked");
-            Worked::Broken(Refusal::new("accordant.handler_panicked", detail))
-        }
-        Err(_) => Worked::Broken(late()),
-    }
+    let handler = operation.run(branch, &call.payload);
+    work::run(&call.operation, call.deadline, handler).await
 }
 
 /// Ends the work by the vote message, and answers by what it did.

@@ -8,8 +8,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use accordant_protocol::id::{BranchIndex, ParticipantName, Traceparent};
-use accordant_protocol::limits::{CALL_BYTES_MAX, FINISH_ORDERS_MAX, PAYLOAD_BYTES_MAX, UNITS_MAX};
-use accordant_protocol::wire::contract::{FINISH_PATH, FinishCall, PREPARE_PATH, PrepareCall};
+use accordant_protocol::json::Json;
+use accordant_protocol::limits::{
+    CALL_BYTES_MAX, FINISH_ORDERS_MAX, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, UNITS_MAX,
+};
+use accordant_protocol::plan::Mode;
+use accordant_protocol::wire::contract::{
+    ACT_PATH, ActCall, FINISH_PATH, FinishCall, FinishOrder, FinishVerb, PREPARE_PATH, PrepareCall,
+};
 use accordant_protocol::wire::problem::{MEDIA_TYPE, Problem, ProblemCode};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -24,12 +30,15 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{Instrument as _, info_span, warn};
 
+use crate::act;
 use crate::engine::{Engine, Unanswered};
 use crate::finish;
 use crate::prepare;
+use crate::tcc;
 
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
     let (prepares, finishes) = (Arc::clone(&engine.prepares), Arc::clone(&engine.finishes));
+    let acts = Arc::clone(&engine.acts);
     Router::new()
         .route(
             PREPARE_PATH,
@@ -38,6 +47,10 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route(
             FINISH_PATH,
             post(finish_call).layer(middleware::from_fn_with_state(finishes, bound)),
+        )
+        .route(
+            ACT_PATH,
+            post(act_call).layer(middleware::from_fn_with_state(acts, bound)),
         )
         .method_not_allowed_fallback(async || {
             problem(Problem::new(ProblemCode::Method, "this path takes POST"))
@@ -107,7 +120,40 @@ async fn prepare_call(
         traceparent = traceparent(&headers),
     );
     let working = Arc::clone(&engine);
-    let work = async move { prepare::prepare(&working, &call).await };
+    let work = async move {
+        match call.mode {
+            Mode::Tcc => tcc::reserve(&working, &call).await,
+            Mode::TwoPhase | Mode::Local => prepare::prepare(&working, &call).await,
+        }
+    };
+    at_work(&engine, place, work.instrument(span)).await
+}
+
+async fn act_call(
+    State(engine): State<Arc<Engine>>,
+    Extension(place): Extension<Place>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let call: ActCall = match parse(&headers, body) {
+        Ok(call) => call,
+        Err(refusal) => return problem(refusal),
+    };
+    if let Err(refusal) = check_act(&engine, &call) {
+        return problem(refusal);
+    }
+    let span = info_span!(
+        "branch.act",
+        gtid = %call.gtid,
+        branch = %call.branch,
+        verb = call.verb.word(),
+        attempt = %call.attempt,
+        epoch = %call.epoch,
+        operation = call.operation.as_str(),
+        traceparent = traceparent(&headers),
+    );
+    let working = Arc::clone(&engine);
+    let work = async move { act::act(&working, &call).await };
     at_work(&engine, place, work.instrument(span)).await
 }
 
@@ -181,12 +227,34 @@ fn parse<T: DeserializeOwned>(
 fn check_prepare(engine: &Engine, call: &PrepareCall) -> Result<(), Problem> {
     check_name(engine, &call.participant)?;
     check_branch(call.branch)?;
-    let bytes = call.payload.text().len();
-    if bytes > PAYLOAD_BYTES_MAX {
-        let detail = format!("payload: it has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} may be");
-        return Err(Problem::new(ProblemCode::TooLarge, detail));
+    let impossible = match call.mode {
+        Mode::Local => Some("mode: a local branch is not prepared; its service commits it"),
+        Mode::Tcc if call.one_phase => Some("one_phase: a TCC branch has two"),
+        Mode::Tcc | Mode::TwoPhase => None,
+    };
+    if let Some(detail) = impossible {
+        return Err(Problem::new(ProblemCode::Invalid, detail));
     }
-    Ok(())
+    check_size("payload", &call.payload, PAYLOAD_BYTES_MAX)
+}
+
+fn check_act(engine: &Engine, call: &ActCall) -> Result<(), Problem> {
+    check_name(engine, &call.participant)?;
+    check_branch(call.branch)?;
+    check_size("payload", &call.payload, PAYLOAD_BYTES_MAX)?;
+    match &call.result {
+        Some(result) => check_size("result", result, RESULT_BYTES_MAX),
+        None => Ok(()),
+    }
+}
+
+fn check_size(field: &str, value: &Json, bytes_max: usize) -> Result<(), Problem> {
+    let bytes = value.text().len();
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    let detail = format!("{field}: it has {bytes} bytes; at most {bytes_max} may be");
+    Err(Problem::new(ProblemCode::TooLarge, detail))
 }
 
 fn check_finish(engine: &Engine, call: &FinishCall) -> Result<(), Problem> {
@@ -196,9 +264,25 @@ fn check_finish(engine: &Engine, call: &FinishCall) -> Result<(), Problem> {
         let detail = format!("orders: there are {count}; at most {FINISH_ORDERS_MAX} may be");
         return Err(Problem::new(ProblemCode::Invalid, detail));
     }
-    call.orders
-        .iter()
-        .try_for_each(|order| check_branch(order.branch))
+    call.orders.iter().try_for_each(check_order)
+}
+
+fn check_order(order: &FinishOrder) -> Result<(), Problem> {
+    check_branch(order.branch)?;
+    match (order.verb, &order.work) {
+        (FinishVerb::Confirm | FinishVerb::Cancel, Some(work)) => {
+            check_size("work.payload", &work.payload, PAYLOAD_BYTES_MAX)
+        }
+        (FinishVerb::Commit | FinishVerb::Abort, None) => Ok(()),
+        (FinishVerb::Confirm | FinishVerb::Cancel, None) => {
+            let detail = "work: a confirm and a cancel say what they are about";
+            Err(Problem::new(ProblemCode::Invalid, detail))
+        }
+        (FinishVerb::Commit | FinishVerb::Abort, Some(_)) => {
+            let detail = "work: it belongs to a confirm or a cancel";
+            Err(Problem::new(ProblemCode::Invalid, detail))
+        }
+    }
 }
 
 fn check_name(engine: &Engine, meant: &ParticipantName) -> Result<(), Problem> {

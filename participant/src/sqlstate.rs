@@ -56,6 +56,28 @@ pub(crate) enum SealFault {
     Unknown,
 }
 
+/// What went wrong with the marker of a local branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MarkFault {
+    /// 23505 on our key: a seal or a marker is there.
+    Taken,
+    /// 23502 on our state: the transaction is at or below the retention floor.
+    BelowFloor,
+    /// The service knows what to do about it.
+    Other,
+}
+
+/// What went wrong with the rows of a barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CrossingFault {
+    /// 55P03: another local transaction has inserted a row and has not ended.
+    AtWork,
+    /// A lost race or a lack of resources: a new local transaction may succeed.
+    Passing,
+    /// Nothing follows; but no commit was asked for, so nothing was done.
+    Unknown,
+}
+
 /// The SQLSTATE, if the error is a server's answer on a connection that has survived it.
 pub(crate) fn code(error: &sqlx::Error) -> Option<String> {
     answer(error).map(|answer| answer.code().to_owned())
@@ -125,6 +147,28 @@ pub(crate) fn of_seal(error: &sqlx::Error) -> SealFault {
         Some("55P03") => SealFault::Blocked,
         Some("25006") => SealFault::ReadOnlyServer,
         Some(_) | None => SealFault::Unknown,
+    }
+}
+
+/// Sorts the error of the marker of a local branch.
+pub(crate) fn of_mark(error: &sqlx::Error) -> MarkFault {
+    let Some(answer) = answer(error) else {
+        return MarkFault::Other;
+    };
+    let ours = answer.schema() == Some("accordant") && answer.table() == Some("branch");
+    match answer.code() {
+        "23505" if ours => MarkFault::Taken,
+        "23502" if ours => MarkFault::BelowFloor,
+        _ => MarkFault::Other,
+    }
+}
+
+/// Sorts the error of a message that inserts the rows of a barrier.
+pub(crate) fn of_crossing(error: &sqlx::Error) -> CrossingFault {
+    match answer(error).map(PgDatabaseError::code) {
+        Some("55P03") => CrossingFault::AtWork,
+        Some(code) if is_passing(code) => CrossingFault::Passing,
+        Some(_) | None => CrossingFault::Unknown,
     }
 }
 

@@ -11,6 +11,12 @@ use sqlx::AssertSqlSafe;
 
 use crate::limits::SEAL_LOCK_TIMEOUT_MS;
 
+mod barrier;
+mod outbox;
+
+pub(crate) use barrier::{Closing, close, cross, skip, stand};
+pub(crate) use outbox::{CLAIM, LATER, MARK, REFUSED, SEND, SENT, SETTLE, SETTLED, WAITING};
+
 /// Which server this is. Its timeline is that of its present WAL; a standby has none.
 pub(crate) const SERVER: &str = "
     rollback;
@@ -44,7 +50,34 @@ pub(crate) const PLANS: &str = "
         case when not exists (
             select from accordant.floor f where f.issuer = $3 and f.minted >= $4
         ) then 'committed' end,
-        nullif(current_setting('accordant.result', true), ''), $5";
+        nullif(current_setting('accordant.result', true), ''), $5;
+    prepare accordant_bar (text, smallint, text, text, text, bigint, bigint) as
+    insert into accordant.branch (gtid, branch, op, state, epoch)
+    select $1, $2, $3, $4, $7
+    where not exists (select from accordant.floor f where f.issuer = $5 and f.minted >= $6)
+    on conflict do nothing;
+    prepare accordant_follow (text, smallint, text, text, text, bigint, bigint, text, text) as
+    insert into accordant.branch (gtid, branch, op, state, epoch)
+    select $1, $2, $3, $4, $7 from accordant.branch b
+    where b.gtid = $1 and b.branch = $2 and b.op = $8 and b.state = $9
+        and not exists (select from accordant.floor f where f.issuer = $5 and f.minted >= $6)
+    on conflict do nothing;
+    prepare accordant_stand (text, smallint, text, text, text, bigint) as
+    select f.state as first_state, f.result as first_result, f.refusal as first_refusal,
+        coalesce(f.xmin = pg_current_xact_id_if_assigned()::xid, false) as first_ours,
+        s.state as second_state, s.result as second_result,
+        coalesce(s.xmin = pg_current_xact_id_if_assigned()::xid, false) as second_ours,
+        exists (
+            select from accordant.floor f where f.issuer = $5 and f.minted >= $6
+        ) as below_floor,
+        (select starts from accordant.instance) as starts,
+        pg_is_in_recovery() as recovering,
+        current_setting('synchronous_standby_names') <> '' as replicated
+    from (values (1)) as one (n)
+    left join accordant.branch f on f.gtid = $1 and f.branch = $2 and f.op = $3
+    left join accordant.branch s on s.gtid = $1 and s.branch = $2 and s.op = $4;
+    prepare accordant_result (text, smallint, text, text) as
+    update accordant.branch set result = $4 where gtid = $1 and branch = $2 and op = $3";
 
 /// Whether the branch wrote anything, and the hand-over of its result to the vote message. A
 /// serializable branch counts as a writer: only its commit or prepare tells whether it may stand.
@@ -188,6 +221,15 @@ pub(crate) const ALL: &[&str] = &[
     MIGRATED,
     MIGRATION_VERSION,
     MIGRATION_DONE,
+    SEND,
+    MARK,
+    SETTLE,
+    SETTLED,
+    CLAIM,
+    SENT,
+    LATER,
+    REFUSED,
+    WAITING,
 ];
 
 /// Puts a session back to what it was when it was made, whatever a handler had set. The role comes
@@ -217,8 +259,15 @@ pub(crate) struct Bounds {
 /// The lock is taken by a statement of its own, before the snapshot that looks: whoever gets the
 /// lock sees what its last holder left.
 pub(crate) fn open(gid: &Gid, database: u32, bounds: Bounds) -> AssertSqlSafe<String> {
+    let mut text = begin(gid, bounds);
+    write_look(&mut text, gid, database);
+    AssertSqlSafe(text)
+}
+
+/// Opens the local transaction in which a handler is to work.
+fn begin(gid: &Gid, bounds: Bounds) -> String {
     let Bounds { statement_ms, idle_ms, lock_ms } = bounds;
-    let mut text = format!(
+    format!(
         "{RESET}; begin;
         select pg_advisory_unlock_all()::text, set_config('accordant.gid', '{gid}', true),
             set_config('accordant.gtid', '{}', true), set_config('application_name', '{gid}', true),
@@ -227,9 +276,7 @@ pub(crate) fn open(gid: &Gid, database: u32, bounds: Bounds) -> AssertSqlSafe<St
             set_config('idle_in_transaction_session_timeout', '{idle_ms}', true);
         ",
         gid.gtid
-    );
-    write_look(&mut text, gid, database);
-    AssertSqlSafe(text)
+    )
 }
 
 /// Looks at what the database holds for a branch.
@@ -274,21 +321,34 @@ pub(crate) fn vote(gid: &Gid, epoch: Epoch, lock_ms: u64, end: End) -> AssertSql
     let epoch = i64::try_from(epoch.0).unwrap_or(i64::MAX);
     let end = match end {
         End::Prepare => format!("prepare transaction '{gid}'"),
-        // What cannot be prepared can be committed, and would meet the session's next branch.
-        End::Commit => "close all; discard temp; unlisten *; commit".to_owned(),
+        End::Commit => COMMIT.to_owned(),
     };
     AssertSqlSafe(format!(
+        "{}
+        execute accordant_mark ('{gtid}', {branch}, '{issuer}', {minted}, {epoch});
+        {end}",
+        guard(gid, lock_ms)
+    ))
+}
+
+/// What cannot be prepared can be committed, and would meet the session's next branch.
+const COMMIT: &str = "close all; discard temp; unlisten *; commit";
+
+/// Fails unless the local transaction is still the one that was opened for the handler.
+fn guard(gid: &Gid, lock_ms: u64) -> String {
+    format!(
         "savepoint accordant_vote; release savepoint accordant_vote;
         set session authorization default; reset role;
         select 1 / (current_setting('accordant.gid', true) is not distinct from '{gid}')::int,
             pg_advisory_unlock_all()::text,
             set_config('synchronous_commit', 'on', true),
             set_config('statement_timeout', '0', true),
-            set_config('lock_timeout', '{lock_ms}', true);
-        execute accordant_mark ('{gtid}', {branch}, '{issuer}', {minted}, {epoch});
-        {end}"
-    ))
+            set_config('lock_timeout', '{lock_ms}', true);"
+    )
 }
+
+/// Gives up what a handler has done.
+pub(crate) const GIVE_UP: &str = "rollback; select pg_advisory_unlock_all()::text";
 
 /// Ends a branch that wrote nothing. It is rolled back, not committed: a `NOTIFY` leaves no trace
 /// that could be asked for, and a commit would send it before the outcome is known.

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use accordant_protocol::id::{Gid, GidError};
 use accordant_protocol::wire::api::Verdict;
-use accordant_protocol::wire::contract::{BranchEnd, FinishVerb};
+use accordant_protocol::wire::contract::BranchEnd;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use sqlx::Row as _;
 use tracing::{error, info, warn};
 
+use crate::coordinator::Coordinator;
 use crate::crash::crash_point;
 use crate::engine::{Engine, Unanswered};
-use crate::finish::{self, Order};
-use crate::inquiry::Inquirer;
+use crate::finish::{self, Decision, Order};
 use crate::limits::{INQUIRIES_PARALLEL, STATEMENT_MAX, SWEEP_MAX};
 use crate::look::bounded;
 use crate::metric::{self, Slots};
@@ -46,7 +46,7 @@ pub(crate) async fn round(engine: &Arc<Engine>) -> Result<Swept, Unanswered> {
         Err(_) => lease.discard(),
     }
     let listed = listed?;
-    let Some(inquirer) = &engine.inquirer else {
+    let Some(coordinator) = &engine.coordinator else {
         return Ok(Swept {
             found: listed.len(),
             pending: listed.len(),
@@ -55,7 +55,9 @@ pub(crate) async fn round(engine: &Arc<Engine>) -> Result<Swept, Unanswered> {
     };
     let tally = Tally::default();
     stream::iter(&listed)
-        .for_each_concurrent(INQUIRIES_PARALLEL, |gid| end(engine, inquirer, gid, &tally))
+        .for_each_concurrent(INQUIRIES_PARALLEL, |gid| {
+            end(engine, coordinator, gid, &tally)
+        })
         .await;
     let swept = tally.read(listed.len());
     metric::quarantined(engine, swept.unknown);
@@ -98,14 +100,14 @@ async fn list(engine: &Engine, lease: &mut Lease) -> Result<Vec<Gid>, Unanswered
     Ok(gids)
 }
 
-async fn end(engine: &Arc<Engine>, inquirer: &Inquirer, gid: &Gid, tally: &Tally) {
+async fn end(engine: &Arc<Engine>, coordinator: &Coordinator, gid: &Gid, tally: &Tally) {
     if engine.closing.is_cancelled() {
         return Tally::count(&tally.pending);
     }
     crash_point!("participant.sweep.before_inquiry");
-    let verb = match inquirer.ask(gid).await {
-        Ok(Verdict::Commit) => FinishVerb::Commit,
-        Ok(Verdict::Abort) => FinishVerb::Abort,
+    let decision = match coordinator.ask(gid).await {
+        Ok(Verdict::Commit) => Decision::Commit,
+        Ok(Verdict::Abort) => Decision::Abort,
         Ok(Verdict::Pending) => return Tally::count(&tally.pending),
         Ok(Verdict::Unknown) => {
             error!(%gid, "the coordinator cannot know about a branch in doubt; left alone");
@@ -121,7 +123,7 @@ async fn end(engine: &Arc<Engine>, inquirer: &Inquirer, gid: &Gid, tally: &Tally
         }
     };
     crash_point!("participant.sweep.before_finish");
-    let order = Order { gid: *gid, verb, want_result: false };
+    let order = Order { gid: *gid, decision, want_result: false };
     match finish::end_one(engine, order).await {
         Ok(Some(BranchEnd::Committed { .. })) => {
             info!(%gid, "a branch in doubt was committed by the coordinator's word");

@@ -10,18 +10,32 @@
 //! // Prepared, aborted, aborted again, and prepared once more, late.
 //! rehearsal.aborts("debit", &serde_json::json!({ "account": 1, "cents": 30 })).await?;
 //! // … now the account is as before.
+//!
+//! // An action by two attempts at once, and again; then made good, twice at once, and again; then
+//! // acted once more, late.
+//! rehearsal.compensates("book", &serde_json::json!({ "nights": 3 })).await?;
+//! // Made good before it came. In both cases no booking may be there.
+//! rehearsal.keeps_out("book", &serde_json::json!({ "nights": 3 })).await?;
+//! // A reservation, confirmed and then cancelled too late; cancelled; cancelled before it came.
+//! rehearsal.confirms_once("reserve", &serde_json::json!({ "nights": 3 })).await?;
+//! rehearsal.cancels("reserve", &serde_json::json!({ "nights": 3 })).await?;
+//! rehearsal.cancels_before("reserve", &serde_json::json!({ "nights": 3 })).await?;
 //! # Ok(()) }
 //! ```
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use accordant_protocol::id::{
     Attempt, BranchIndex, Cluster, ClusterError, Epoch, Gtid, GtidError, Incarnation, NameError,
     OperationName, PartitionId,
 };
 use accordant_protocol::json::Json;
+use accordant_protocol::plan::Mode;
 use accordant_protocol::time::Timestamp;
-use accordant_protocol::wire::contract::{BranchEnd, FinishOrder, FinishVerb, PrepareCall, Vote};
+use accordant_protocol::wire::contract::{
+    BranchEnd, FinishOrder, FinishVerb, PrepareCall, Vote, Work,
+};
 use serde::Serialize;
 
 use crate::clock;
@@ -30,8 +44,16 @@ use crate::finish;
 use crate::participant::Participant;
 use crate::prepare;
 
+mod actions;
+mod tcc;
+
 /// The time that a rehearsed branch has for its work.
 const DEADLINE_MS: u64 = 30_000;
+
+/// How often a call is repeated that concluded nothing, and the pause between.
+const PATIENCE: u32 = 100;
+/// See [`PATIENCE`].
+const PATIENCE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a rehearsal found.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +134,20 @@ impl<'a> Rehearsal<'a> {
         operation: &str,
         payload: &(impl Serialize + Sync + ?Sized),
     ) -> Result<Vote, RehearsalError> {
-        let call = PrepareCall {
+        let call = self.call(gtid, attempt, operation, payload)?;
+        Ok(Box::pin(prepare::prepare(&self.participant.engine, &call))
+            .await?
+            .vote)
+    }
+
+    fn call(
+        &self,
+        gtid: Gtid,
+        attempt: u32,
+        operation: &str,
+        payload: &(impl Serialize + ?Sized),
+    ) -> Result<PrepareCall, RehearsalError> {
+        Ok(PrepareCall {
             gtid,
             branch: BranchIndex(0),
             participant: self.participant.engine.name.clone(),
@@ -121,12 +156,10 @@ impl<'a> Rehearsal<'a> {
             deadline: clock::now().plus_millis(DEADLINE_MS),
             watermark: Timestamp::ZERO,
             one_phase: false,
+            mode: Mode::TwoPhase,
             operation: OperationName::new(operation)?,
             payload: Json::from_value(payload)?,
-        };
-        Ok(Box::pin(prepare::prepare(&self.participant.engine, &call))
-            .await?
-            .vote)
+        })
     }
 
     /// Ends branch 0.
@@ -134,6 +167,15 @@ impl<'a> Rehearsal<'a> {
     /// # Errors
     /// If there was no answer.
     pub async fn finish(&self, gtid: Gtid, verb: FinishVerb) -> Result<BranchEnd, RehearsalError> {
+        self.finish_by(gtid, verb, None).await
+    }
+
+    async fn finish_by(
+        &self,
+        gtid: Gtid,
+        verb: FinishVerb,
+        work: Option<Work>,
+    ) -> Result<BranchEnd, RehearsalError> {
         let order = FinishOrder {
             gtid,
             branch: BranchIndex(0),
@@ -142,6 +184,7 @@ impl<'a> Rehearsal<'a> {
             epoch: Epoch(1),
             watermark: Timestamp::ZERO,
             want_result: false,
+            work,
         };
         let reply = finish::finish(&self.participant.engine, &[order]).await?;
         let answer = reply.answers.into_iter().next();

@@ -1,9 +1,17 @@
 //! What the core asks its driver to do, and what must be durable before it is done.
 
-use crate::id::{Epoch, Gtid, ParticipantName, PartitionId, Position, Traceparent};
+use crate::id::{
+    Attempt, BranchIndex, BranchName, Epoch, Gtid, ParticipantName, PartitionId, Position,
+    Traceparent,
+};
+use crate::json::Json;
+use crate::plan::Method;
 use crate::record::Record;
+use crate::time::Timestamp;
 use crate::wire::api::{TransactionStatus, Verdict};
-use crate::wire::contract::{FinishOrder, PrepareCall};
+use crate::wire::contract::{
+    ActAnswer, ActCall, ActVerb, BranchEnd, FinishOrder, Identity, PrepareCall, Vote,
+};
 use crate::wire::problem::ProblemCode;
 
 /// One instruction to the driver.
@@ -121,6 +129,72 @@ pub enum Message {
     Prepare(PrepareCall),
     /// End the branch. The driver may put several into one HTTP call.
     Finish(FinishOrder),
+    /// Act, or make good, by the contract.
+    Act(ActCall),
+    /// Act, or make good, at a plain HTTP service.
+    Endpoint(EndpointCall),
+}
+
+/// A request to a plain HTTP service, with every result filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointCall {
+    /// The transaction.
+    pub gtid: Gtid,
+    /// The number of the action in the plan.
+    pub branch: BranchIndex,
+    /// The name of its step.
+    pub step: BranchName,
+    /// What the request stands for.
+    pub verb: ActVerb,
+    /// Which try this is.
+    pub attempt: Attempt,
+    /// The epoch of the partition's owner.
+    pub epoch: Epoch,
+    /// Until when to wait for the reply.
+    pub deadline: Timestamp,
+    /// The method.
+    pub method: Method,
+    /// Behind the participant's base address.
+    pub path: String,
+    /// Sent along.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Option<Json>,
+    /// The statuses that say *done*; each of 200 to 299 if empty.
+    pub done: Vec<u16>,
+    /// The statuses that say *refused*; 409 if empty.
+    pub refused: Vec<u16>,
+}
+
+/// What a call came to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// The reply to prepare.
+    Vote {
+        /// The database that answered.
+        identity: Identity,
+        /// What it says.
+        vote: Vote,
+    },
+    /// The answer to an order of phase two.
+    End {
+        /// The database that answered.
+        identity: Identity,
+        /// What it says.
+        end: BranchEnd,
+    },
+    /// The answer to an act, or to a compensation.
+    Acted {
+        /// The database that answered; a plain service names none.
+        identity: Option<Identity>,
+        /// What it says.
+        answer: ActAnswer,
+    },
+    /// No reply, or one that is none: unknown, neither yes nor no.
+    Unanswered {
+        /// What happened, for people.
+        error: String,
+    },
 }
 
 /// What is said to a client or an inquiring participant.

@@ -9,12 +9,13 @@
 //! | module | what it answers for |
 //! |---|---|
 //! | [`id`] | names and numbers; the global transaction id |
-//! | [`plan`] | a validated plan of steps |
+//! | [`plan`] | a validated plan of steps, and the machine of its direction and scheduling |
 //! | [`wire`] | what is said over HTTP, to participants and to clients |
 //! | [`record`] | facts in the journal |
 //! | [`effect`] | what the core asks its driver to do, and after what |
 //! | [`group`] | the machine of an atomic group |
-//! | [`action`] | the machine of a saga action or message (a later stage) |
+//! | [`action`] | the machine of a saga action, or of one target of a message |
+//! | [`calls`] | attempts, pauses, and which answer is listened to |
 //! | [`node`] | many transactions, timers, partitions and epochs: the whole coordinator |
 //! | [`branch`] | the participant's side: what a call means, given what its database holds |
 //! | [`recovery`] | what stored facts add up to; never a guess |
@@ -23,6 +24,7 @@
 
 pub mod action;
 pub mod branch;
+pub mod calls;
 pub mod effect;
 pub mod group;
 pub mod id;

@@ -53,6 +53,58 @@ pub const TIMEOUT_MS_MAX: u64 = 60 * 60 * 1000;
 /// See [`TIMEOUT_MS_MIN`].
 pub const TIMEOUT_MS_DEFAULT: u64 = 30 * 1000;
 
+/// The longest time that a client may give a plan with steps beside its atomic group, and what it
+/// gets unasked. Nothing is locked meanwhile, but an open transaction keeps the watermark of its
+/// partition down, and with it what participants must remember.
+pub const SAGA_TIMEOUT_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+/// See [`SAGA_TIMEOUT_MS_MAX`].
+pub const SAGA_TIMEOUT_MS_DEFAULT: u64 = 60 * 60 * 1000;
+
+/// The longest time that a client may give one attempt of an action. A call that is out occupies a
+/// connection.
+pub const ATTEMPT_MS_MAX: u64 = 10 * 60 * 1000;
+
+/// How long one attempt of an action may take, where the plan does not say.
+pub const ATTEMPT_MS_DEFAULT: u64 = 10 * 1000;
+
+/// First pause before an action is repeated, where the plan does not say.
+pub const ACT_PAUSE_MS_DEFAULT: u64 = 100;
+
+/// Longest pause before an action is repeated, where the plan does not say: nothing is locked
+/// meanwhile, and a service that is away for hours need not be asked every second.
+pub const ACT_PAUSE_MS_MAX_DEFAULT: u64 = 30_000;
+
+/// The longest pause that a plan, or a participant that is in progress, may ask for.
+pub const PAUSE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// Attempts at a compensation before an operator is called, where the plan does not say: with the
+/// default pauses about a quarter of an hour.
+pub const COMPENSATE_ATTEMPTS_DEFAULT: u32 = 40;
+
+/// The most attempts that a plan may ask for, but for those without an end.
+pub const ATTEMPTS_MAX: u32 = 1_000_000;
+
+/// References to results in one payload or path: each is looked for in a result when it is sent.
+pub const REFERENCES_MAX: usize = 32;
+
+/// How deep a reference may stand in a payload: each level is read once more.
+pub const TEMPLATE_DEPTH_MAX: usize = 32;
+
+/// Bytes of the path of a request to a plain service.
+pub const PATH_BYTES_MAX: usize = 2048;
+
+/// Headers of one request to a plain service.
+pub const HEADERS_MAX: usize = 16;
+
+/// Bytes of the value of such a header.
+pub const HEADER_BYTES_MAX: usize = 1024;
+
+/// Statuses that a plan may name as *done*, or as *refused*.
+pub const STATUSES_MAX: usize = 16;
+
+/// What operators may decide about one transaction: each is a record that is kept.
+pub const RESOLUTIONS_MAX: u32 = 1000;
+
 /// First pause before a call is repeated; it doubles with each attempt.
 pub const BACKOFF_MS_MIN: u64 = 50;
 

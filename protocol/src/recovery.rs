@@ -1,11 +1,19 @@
 //! What stored facts add up to, and what is to be done next. Never a guess: a history that no
 //! correct coordinator writes is an error of its own transaction, and stops no other.
 
-use crate::id::{BranchIndex, Gtid};
-use crate::record::{Aborted, Begun, Closed, Committed, Fate, Record, VoteRecord};
-use crate::wire::api::{
-    AbortReason, BranchState, BranchStatus, Outcome, State, TransactionStatus, Verdict,
+use std::collections::BTreeMap;
+
+use crate::id::{BranchIndex, Gtid, Position};
+use crate::json::Json;
+use crate::plan::{self, Plan};
+use crate::record::{
+    Aborted, Begun, Closed, Committed, Fate, Record, Resolution, Resolved, Stuck, VoteRecord,
 };
+use crate::wire::api::{
+    AbortReason, ActionState, ActionStatus, BranchState, BranchStatus, Outcome, State,
+    TransactionStatus, Verdict,
+};
+use crate::wire::contract::ActVerb;
 
 /// The facts about one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +24,36 @@ pub struct History {
     pub decided: Option<Decided>,
     /// The end.
     pub closed: Option<Closed>,
+    /// What is known of actions, and of branches whose results others are called with.
+    pub actions: BTreeMap<BranchIndex, ActionHistory>,
+    /// An operator has given up whatever had not ended.
+    pub abandoned: bool,
+    /// How many records were folded.
+    records: u32,
+}
+
+/// The facts about one action.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ActionHistory {
+    /// It may have acted.
+    pub started: bool,
+    /// It is done.
+    pub done: Option<DoneHistory>,
+    /// It is made good.
+    pub compensated: bool,
+    /// It waits for an operator.
+    pub stuck: Option<Stuck>,
+    /// An operator has left it as it was.
+    pub skipped: bool,
+}
+
+/// What a done action returned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DoneHistory {
+    /// Where that stands in the journal.
+    pub position: Position,
+    /// What.
+    pub result: Option<Json>,
 }
 
 /// A durable decision.
@@ -60,47 +98,120 @@ impl History {
     /// [`CorruptHistory`] if no correct coordinator writes such a history.
     pub fn fold<I: IntoIterator<Item = Record>>(records: I) -> Result<Self, CorruptHistory> {
         let mut records = records.into_iter();
-        let mut history = match records.next() {
-            Some(Record::Begun(begun)) => Self { begun: Some(begun), decided: None, closed: None },
-            Some(Record::Aborted(aborted)) if aborted.reason == AbortReason::Presumed => Self {
-                begun: None,
-                decided: Some(Decided::Abort(aborted)),
-                closed: None,
-            },
-            Some(Record::Aborted(_) | Record::Committed(_) | Record::Closed(_)) | None => {
-                return Err(CorruptHistory::NotBegun);
+        let (begun, decided) = match records.next() {
+            Some(Record::Begun(begun)) => (Some(begun), None),
+            Some(Record::Aborted(aborted)) if aborted.reason == AbortReason::Presumed => {
+                (None, Some(Decided::Abort(aborted)))
             }
+            Some(
+                Record::Aborted(_)
+                | Record::Committed(_)
+                | Record::Closed(_)
+                | Record::Started(_)
+                | Record::Done(_)
+                | Record::Compensated(_)
+                | Record::Stuck(_)
+                | Record::Resolved(_),
+            )
+            | None => return Err(CorruptHistory::NotBegun),
+        };
+        let actions = BTreeMap::new();
+        let mut history = Self {
+            begun,
+            decided,
+            closed: None,
+            actions,
+            abandoned: false,
+            records: 1,
         };
         for record in records {
-            history.add(record)?;
+            history.add(record).ok_or(CorruptHistory::Misplaced)?;
+            history.records += 1;
         }
         Ok(history)
     }
 
-    fn add(&mut self, record: Record) -> Result<(), CorruptHistory> {
-        let open = self.closed.is_none() && self.begun.is_some();
-        match (record, &self.decided) {
-            (Record::Committed(record), None) if open => {
+    /// Adds a record; `None` if it has no place here.
+    fn add(&mut self, record: Record) -> Option<()> {
+        let plan = match (&self.begun, &self.closed) {
+            (Some(begun), None) => &begun.plan,
+            (None, _) | (_, Some(_)) => return None,
+        };
+        let decided = self.fate();
+        let action = |index: BranchIndex| plan.action(index).map(|_| index);
+        match record {
+            Record::Committed(record) if decided.is_none() => {
                 self.decided = Some(Decided::Commit(record));
             }
-            (Record::Aborted(record), None) if open => {
+            Record::Aborted(record) if decided.is_none() => {
                 self.decided = Some(Decided::Abort(record));
             }
-            (Record::Closed(record), Some(_)) if open => self.closed = Some(record),
-            (
-                Record::Begun(_) | Record::Committed(_) | Record::Aborted(_) | Record::Closed(_),
-                _,
-            ) => return Err(CorruptHistory::Misplaced),
+            Record::Closed(record) if decided.is_some() => self.closed = Some(record),
+            Record::Started(record) if decided.is_none() => {
+                let index = action(record.action)?;
+                self.actions.entry(index).or_default().started = true;
+            }
+            Record::Done(record) if decided != Some(Fate::Abort) && !plan.is_atomic() => {
+                let branch = plan.branch(record.action).map(|branch| branch.index);
+                let index = action(record.action).or(branch)?;
+                let position = Position(self.records);
+                let done = DoneHistory { position, result: record.result };
+                let known = self.actions.entry(index).or_default();
+                known.done = Some(done);
+                // A participant has called back.
+                known.stuck = None;
+            }
+            Record::Compensated(record) if self.is_named(record.action) => {
+                let index = action(record.action)?;
+                let known = self.actions.entry(index).or_default();
+                known.compensated = true;
+                known.stuck = None;
+            }
+            Record::Stuck(record) => {
+                let index = action(record.action)?;
+                self.actions.entry(index).or_default().stuck = Some(record);
+            }
+            Record::Resolved(record) => self.resolve(record)?,
+            Record::Begun(_)
+            | Record::Committed(_)
+            | Record::Aborted(_)
+            | Record::Closed(_)
+            | Record::Started(_)
+            | Record::Done(_)
+            | Record::Compensated(_) => return None,
         }
-        Ok(())
+        Some(())
+    }
+
+    fn resolve(&mut self, record: Resolved) -> Option<()> {
+        let position = Position(self.records);
+        let action = self.actions.get_mut(&record.action)?;
+        let stuck = action.stuck.take()?;
+        match (record.resolution, stuck.verb) {
+            (Resolution::Retry, _) => {}
+            (Resolution::Done { result }, ActVerb::Act) => {
+                action.done = Some(DoneHistory { position, result });
+            }
+            (Resolution::Done { .. }, ActVerb::Compensate) => action.compensated = true,
+            (Resolution::Skip, _) => action.skipped = true,
+            (Resolution::Abandon, _) => self.abandoned = true,
+        }
+        Some(())
+    }
+
+    /// Whether an action or branch is among those that the record of turning back names.
+    #[must_use]
+    pub fn is_named(&self, index: BranchIndex) -> bool {
+        match &self.decided {
+            Some(Decided::Abort(aborted)) => aborted.compensate.contains(&index),
+            Some(Decided::Commit(_)) | None => false,
+        }
     }
 
     /// How many records were folded: the position of the next one.
     #[must_use]
     pub fn len(&self) -> u32 {
-        u32::from(self.begun.is_some())
-            + u32::from(self.decided.is_some())
-            + u32::from(self.closed.is_some())
+        self.records
     }
 
     /// Whether there is none; never so for a folded history.
@@ -117,29 +228,24 @@ impl History {
 
     /// The decision, if there is one.
     #[must_use]
-    pub const fn fate(&self) -> Option<Fate> {
+    pub fn fate(&self) -> Option<Fate> {
         match &self.decided {
             Some(Decided::Commit(_)) => Some(Fate::Commit),
             Some(Decided::Abort(_)) => Some(Fate::Abort),
-            None => None,
+            None => self.begun.as_ref().and_then(|begun| begun.plan.fate()),
         }
     }
 
-    /// How the new owner goes on with it. The caller has excluded every earlier owner by raising
-    /// the epoch before it read the records.
+    /// How the new owner goes on with its group. The caller has excluded every earlier owner by
+    /// raising the epoch before it read the records.
     #[must_use]
-    pub fn resume(&self) -> Option<(&Begun, Resumption)> {
-        let begun = self.begun.as_ref()?;
-        if self.closed.is_some() {
-            return None;
-        }
-        let resumption = match &self.decided {
+    pub fn resume_group(&self, plan: &Plan) -> Resumption {
+        match &self.decided {
             Some(Decided::Commit(record)) => Resumption::Commit(record.votes.clone()),
             Some(Decided::Abort(record)) => Resumption::Abort(record.reason.clone()),
-            None if begun.plan.is_delegated() => Resumption::Recall,
+            None if plan.is_delegated() => Resumption::Recall,
             None => Resumption::DecideAbort,
-        };
-        Some((begun, resumption))
+        }
     }
 
     /// What an inquiring branch is to do, if the journal alone can tell.
@@ -170,11 +276,15 @@ impl History {
             (_, Some(Fate::Abort)) => Outcome::Aborted,
             (_, None) => Outcome::Pending,
         };
+        let atomic = begun.is_none_or(|begun| begun.plan.is_atomic());
         let state = match (self.is_closed(), self.fate()) {
             (true, _) => State::Closed,
-            (false, Some(Fate::Commit)) => State::Committing,
-            (false, Some(Fate::Abort)) => State::Aborting,
-            (false, None) => State::Preparing,
+            (false, Some(Fate::Commit)) if atomic => State::Committing,
+            (false, Some(Fate::Abort)) if atomic => State::Aborting,
+            (false, None) if atomic => State::Preparing,
+            (false, Some(Fate::Commit)) => State::Completing,
+            (false, Some(Fate::Abort)) => State::Compensating,
+            (false, None) => State::Acting,
         };
         let reason = match &self.decided {
             Some(Decided::Abort(record)) => Some(record.reason.clone()),
@@ -192,6 +302,60 @@ impl History {
             closed_at: self.closed.as_ref().map(|closed| closed.at),
             epoch: None,
             branches: begun.map(|begun| self.branches(begun)).unwrap_or_default(),
+            actions: begun
+                .map(|begun| self.action_statuses(begun))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn action_statuses(&self, begun: &Begun) -> Vec<ActionStatus> {
+        let unknown = ActionHistory::default();
+        let status = |planned: &plan::Action| {
+            let known = self.actions.get(&planned.index).unwrap_or(&unknown);
+            let result = known.done.as_ref().and_then(|done| done.result.clone());
+            ActionStatus {
+                index: planned.index,
+                name: planned.name.clone(),
+                participant: planned.participant.clone(),
+                state: self.action_state(planned, known),
+                attempts: 0,
+                result,
+                last_error: known.stuck.as_ref().map(|stuck| stuck.error.clone()),
+                next_attempt_at: None,
+                stuck_at: known.stuck.as_ref().map(|stuck| stuck.at),
+            }
+        };
+        begun.plan.actions().map(status).collect()
+    }
+
+    fn action_state(&self, planned: &plan::Action, known: &ActionHistory) -> ActionState {
+        let refused = match &self.decided {
+            Some(Decided::Abort(Aborted {
+                reason: AbortReason::Refused { branch, .. }, ..
+            })) => *branch == planned.name,
+            Some(Decided::Abort(_) | Decided::Commit(_)) | None => false,
+        };
+        match &known.stuck {
+            Some(stuck) if stuck.verb == ActVerb::Act => return ActionState::StuckActing,
+            Some(_) => return ActionState::StuckCompensating,
+            None => {}
+        }
+        let given_up = known.skipped
+            || self
+                .closed
+                .as_ref()
+                .is_some_and(|closed| closed.heuristics.contains(&planned.index));
+        match (known.compensated, given_up, &known.done, refused) {
+            (true, ..) => ActionState::Compensated,
+            (false, true, ..) => ActionState::Skipped,
+            // Every step of a transaction that happened is done; the record of it is lazy.
+            _ if self.closed.is_some() && self.fate() == Some(Fate::Commit) => ActionState::Done,
+            _ if self.is_named(planned.index) && self.closed.is_some() => ActionState::Compensated,
+            _ if self.is_named(planned.index) => ActionState::Compensating,
+            (false, false, Some(_), _) => ActionState::Done,
+            (false, false, None, true) => ActionState::Refused,
+            (false, false, None, false) if known.started => ActionState::Acting,
+            (false, false, None, false) => ActionState::Waiting,
         }
     }
 
@@ -200,7 +364,7 @@ impl History {
             Some(Decided::Commit(record)) => &record.votes,
             Some(Decided::Abort(_)) | None => &[],
         };
-        let status = |branch: &crate::plan::Branch| {
+        let status = |branch: &plan::Branch| {
             let vote = votes.iter().find(|vote| vote.branch == branch.index);
             let late = self.closed.iter().flat_map(|closed| &closed.results);
             let mut late = late

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use accordant_protocol::{branch, group};
+use accordant_protocol::{action, branch, group};
 
 /// The document with a table put between its markers.
 fn with_table(text: &str, name: &str, table: &str) -> String {
@@ -25,6 +25,7 @@ fn the_tables_in_the_document_are_those_in_the_code() {
     let text = std::fs::read_to_string(&path).unwrap();
     let expected = with_table(&text, "group", &group::TableMarkdown.to_string());
     let expected = with_table(&expected, "branch", &branch::TableMarkdown.to_string());
+    let expected = with_table(&expected, "action", &action::TableMarkdown.to_string());
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &expected).unwrap();
         return;

@@ -8,9 +8,12 @@ use std::fmt::Debug;
 use accordant_protocol::limits::NAME_BYTES_MAX;
 use accordant_protocol::plan::PlanRequest;
 use accordant_protocol::wire::api::{
-    OutcomeReply, SubmitRequest, TransactionPage, TransactionStatus,
+    CallBackRequest, OutcomeReply, ResolveRequest, SubmitRequest, TransactionPage,
+    TransactionStatus,
 };
-use accordant_protocol::wire::contract::{FinishCall, FinishReply, PrepareCall, PrepareReply};
+use accordant_protocol::wire::contract::{
+    ActCall, ActReply, FinishCall, FinishReply, PrepareCall, PrepareReply,
+};
 use accordant_protocol::wire::problem::{Problem, ProblemCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,9 +57,27 @@ fn requests_keep_their_form_and_refuse_fields_that_are_not_known() {
     for call in [
         r#"{"gtid":"GTID","branch":1,"participant":"bank","attempt":2,"epoch":5,"deadline":1700000030000,"watermark":0,"operation":"debit","payload":{"amount":1.10}}"#,
         r#"{"gtid":"GTID","branch":0,"participant":"bank","attempt":1,"epoch":5,"deadline":1700000030000,"watermark":0,"one_phase":true,"operation":"debit","payload":null}"#,
+        r#"{"gtid":"GTID","branch":2,"participant":"store","attempt":1,"epoch":5,"deadline":1700000030000,"watermark":0,"mode":"tcc","operation":"reserve","payload":{"items":2}}"#,
     ] {
         refuses_more::<PrepareCall>(call);
     }
+    for call in [
+        r#"{"gtid":"GTID","branch":0,"participant":"air","verb":"act","attempt":1,"epoch":5,"deadline":1700000010000,"watermark":0,"operation":"book","payload":{"seats":1}}"#,
+        r#"{"gtid":"GTID","branch":0,"participant":"air","verb":"compensate","attempt":2,"epoch":5,"deadline":1700000010000,"watermark":0,"operation":"book","payload":{"seats":1},"result":{"id":7}}"#,
+    ] {
+        refuses_more::<ActCall>(call);
+    }
+    refuses_more::<CallBackRequest>(r#"{"verb":"act","answer":{"done":{"result":{"id":7}}}}"#);
+    for request in [
+        r#"{"resolution":"retry","by":"ann","reason":"it is up again"}"#,
+        r#"{"resolution":{"done":{"result":7}},"by":"ann","reason":"seen in the ledger"}"#,
+        r#"{"resolution":"abandon","by":"ann","reason":"ticket 12"}"#,
+    ] {
+        refuses_more::<ResolveRequest>(request);
+    }
+    refuses_more::<FinishCall>(
+        r#"{"participant":"store","orders":[{"gtid":"GTID","branch":2,"verb":"cancel","attempt":3,"epoch":5,"watermark":0,"want_result":true,"work":{"operation":"reserve","payload":{"items":2}}}]}"#,
+    );
     refuses_more::<FinishCall>(
         r#"{"participant":"bank","orders":[{"gtid":"GTID","branch":0,"verb":"commit","attempt":2,"epoch":5,"watermark":7},{"gtid":"GTID","branch":1,"verb":"abort","attempt":1,"epoch":5,"watermark":7,"want_result":true}]}"#,
     );
@@ -198,5 +219,20 @@ fn a_problem_keeps_its_form_and_every_code_its_text_and_status() {
             serde_json::to_string(code).unwrap(),
             format!("{:?}", code.as_str())
         );
+    }
+}
+
+#[test]
+fn answers_of_actions_keep_their_form() {
+    for answer in [
+        r#"{"done":{"result":{"id":7}}}"#,
+        r#"{"done":{}}"#,
+        r#"{"refused":{"refusal":{"code":"full","detail":"no seat left","retryable":false}}}"#,
+        r#"{"in_progress":{"retry_after_ms":500}}"#,
+        r#"{"retry_later":{"reason":"busy"}}"#,
+    ] {
+        passes_more_over::<ActReply>(&format!(
+            r#"{{"attempt":1,"identity":{{"system":"7/16384","timeline":1,"starts":3}},"answer":{answer}}}"#
+        ));
     }
 }

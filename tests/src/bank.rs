@@ -56,7 +56,7 @@ struct Order {
     to: Option<i64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Receipt {
     left: i64,
 }
@@ -116,7 +116,11 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         .operation("credit", credit)
         .operation("move", move_within)
         .operation("read", read)
-        .operation("refuse", refuse);
+        .operation("refuse", refuse)
+        .action("enter", enter, leave)
+        .action("deny", deny, leave)
+        .retriable("note", enter)
+        .tcc("hold", reserve, take, give_back);
     if let Some(slots) = arguments.slots_min {
         builder = builder.prepared_slots_min(slots);
     }
@@ -197,4 +201,46 @@ async fn read(branch: &mut Branch, order: Order) -> Result<Receipt, Refusal> {
 async fn refuse(branch: &mut Branch, order: Order) -> Result<Receipt, Refusal> {
     hold(branch, &order).await?;
     Err(Refusal::new("refused", "as it was asked to"))
+}
+
+/// A step of a saga: an entry whose account is the number of the step. Its cents say what it was:
+/// 1 for what was done, -1 for what was made good.
+async fn note(branch: &mut Branch, order: &Order, cents: i64) -> Result<(), Refusal> {
+    sqlx::query(ENTER)
+        .bind(&order.transfer)
+        .bind(order.account)
+        .bind(cents)
+        .execute(branch.connection())
+        .await?;
+    Ok(())
+}
+
+async fn enter(branch: &mut Branch, order: Order) -> Result<Receipt, Refusal> {
+    hold(branch, &order).await?;
+    note(branch, &order, 1).await?;
+    Ok(Receipt { left: order.account })
+}
+
+async fn deny(branch: &mut Branch, order: Order) -> Result<Receipt, Refusal> {
+    note(branch, &order, 1).await?;
+    Err(Refusal::new("denied", "as it was asked to"))
+}
+
+async fn leave(branch: &mut Branch, order: Order, _: Option<Receipt>) -> Result<(), Refusal> {
+    note(branch, &order, -1).await
+}
+
+/// A reservation is an entry of no cents.
+async fn reserve(branch: &mut Branch, order: Order) -> Result<Receipt, Refusal> {
+    hold(branch, &order).await?;
+    note(branch, &order, 0).await?;
+    Ok(Receipt { left: order.account })
+}
+
+async fn take(branch: &mut Branch, order: Order, _: Option<Receipt>) -> Result<(), Refusal> {
+    note(branch, &order, 1).await
+}
+
+async fn give_back(branch: &mut Branch, order: Order, _: Option<Receipt>) -> Result<(), Refusal> {
+    note(branch, &order, -1).await
 }

@@ -6,6 +6,8 @@
     reason = "a test may: helpers outside test functions are not exempt by themselves"
 )]
 
+mod ended;
 mod follow;
+mod plan;
 mod stub;
 mod submit;

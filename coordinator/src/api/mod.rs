@@ -9,6 +9,8 @@ mod list;
 mod problem;
 mod read;
 mod router;
+mod stuck;
 mod submit;
+mod told;
 
 pub use router::router;

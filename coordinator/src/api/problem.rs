@@ -92,6 +92,8 @@ const fn advice(code: ProblemCode) -> &'static str {
         | ProblemCode::MalformedId
         | ProblemCode::NotFound
         | ProblemCode::Expired
+        | ProblemCode::NoAction
+        | ProblemCode::OutOfPlace
         | ProblemCode::NoRoute
         | ProblemCode::Method
         | ProblemCode::TooLarge

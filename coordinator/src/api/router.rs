@@ -6,12 +6,12 @@ use accordant_protocol::limits::REQUEST_BYTES_MAX;
 use accordant_protocol::wire::problem::ProblemCode;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
-use axum::routing::get;
+use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::problem::Refusal;
-use super::{admin, health, inquiry, list, read, submit};
+use super::{admin, health, inquiry, list, read, stuck, submit, told};
 use crate::driver::Coordinator;
 
 /// What the routes share.
@@ -40,6 +40,17 @@ pub fn router(coordinator: Arc<Coordinator>, metrics: PrometheusHandle) -> Route
         .route("/v1/transactions/by-key/{key}", get(read::by_key))
         .route("/v1/transactions/{id}", get(read::by_id))
         .route("/v1/transactions/{id}/outcome", get(inquiry::outcome))
+        .route("/v1/transactions/{id}/commit", post(told::ended))
+        .route("/v1/transactions/{id}/abort", post(told::ended))
+        .route(
+            "/v1/transactions/{id}/actions/{index}",
+            post(told::called_back),
+        )
+        .route("/v1/admin/stuck", get(stuck::stuck))
+        .route(
+            "/v1/admin/transactions/{id}/actions/{index}",
+            post(told::resolved),
+        )
         .route("/v1/admin/in-doubt", get(admin::in_doubt))
         .route("/v1/admin/participants", get(admin::participants))
         .route("/v1/admin/partitions", get(admin::partitions))

@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use accordant_protocol::effect::Reply;
 use accordant_protocol::id::{
-    Fingerprint, Gtid, IdempotencyKey, PartitionId, TenantName, Traceparent,
+    Fingerprint, Gtid, IdempotencyKey, ParticipantName, PartitionId, TenantName, Traceparent,
 };
-use accordant_protocol::limits::{TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX, TIMEOUT_MS_MIN};
+use accordant_protocol::limits::{
+    SAGA_TIMEOUT_MS_DEFAULT, SAGA_TIMEOUT_MS_MAX, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX,
+    TIMEOUT_MS_MIN,
+};
 use accordant_protocol::node::{Event, Submission, partition_of};
-use accordant_protocol::plan::{Plan, PlanFault, PlanFaultCode, PlanFaults, PlanRequest};
+use accordant_protocol::plan::{
+    Mode, Plan, PlanFault, PlanFaultCode, PlanFaults, PlanRequest, Work,
+};
 use accordant_protocol::wire::api::{
     IDEMPOTENCY_KEY_HEADER, Outcome, State, SubmitRequest, TransactionStatus, Wait,
 };
@@ -94,11 +99,12 @@ impl Checked {
         let request: SubmitRequest = body::read(headers, body)?;
         let as_steps = request.steps.is_some();
         let mut faults = Vec::new();
-        let timeout_ms = check_timeout(request.timeout_ms).unwrap_or_else(|fault| {
-            faults.push(fault);
-            TIMEOUT_MS_DEFAULT
-        });
         let plan = PlanRequest { steps: request.steps, branches: request.branches };
+        let (unasked, most) = timeouts(&plan);
+        let timeout_ms = check_timeout(request.timeout_ms, unasked, most).unwrap_or_else(|fault| {
+            faults.push(fault);
+            unasked
+        });
         match Plan::try_from(plan) {
             Ok(plan) => {
                 faults.extend(check_participants(&plan, registry, as_steps));
@@ -159,30 +165,71 @@ impl Checked {
     }
 }
 
-fn check_timeout(timeout_ms: Option<i64>) -> Result<u64, PlanFault> {
-    let given = timeout_ms.unwrap_or_else(|| i64::try_from(TIMEOUT_MS_DEFAULT).unwrap_or(i64::MAX));
-    let range = TIMEOUT_MS_MIN..=TIMEOUT_MS_MAX;
+/// What a plan gets unasked, and the most that it may ask for. Locks are held for an atomic group;
+/// of a sender's local transaction, it is the time until it is looked for.
+fn timeouts(plan: &PlanRequest) -> (u64, u64) {
+    let steps = plan.steps.as_deref().unwrap_or_default();
+    let groups = steps.iter().filter_map(|step| step.group.as_ref());
+    let mut branches = groups.flat_map(|group| &group.branches);
+    let atomic = match steps {
+        [] => true,
+        [only] => only.group.is_some(),
+        _ => false,
+    };
+    if atomic {
+        (TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX)
+    } else if branches.any(|branch| branch.mode == Mode::Local) {
+        (TIMEOUT_MS_DEFAULT, SAGA_TIMEOUT_MS_MAX)
+    } else {
+        (SAGA_TIMEOUT_MS_DEFAULT, SAGA_TIMEOUT_MS_MAX)
+    }
+}
+
+fn check_timeout(timeout_ms: Option<i64>, unasked: u64, most: u64) -> Result<u64, PlanFault> {
+    let given = timeout_ms.unwrap_or_else(|| i64::try_from(unasked).unwrap_or(i64::MAX));
+    let range = TIMEOUT_MS_MIN..=most;
     u64::try_from(given)
         .ok()
         .filter(|ms| range.contains(ms))
         .ok_or_else(|| PlanFault {
             path: "timeout_ms".to_owned(),
             code: PlanFaultCode::Range,
-            detail: format!("{given} is not between {TIMEOUT_MS_MIN} and {TIMEOUT_MS_MAX}"),
+            detail: format!("{given} is not between {TIMEOUT_MS_MIN} and {most}"),
         })
 }
 
 fn check_participants(plan: &Plan, registry: &Registry, as_steps: bool) -> Vec<PlanFault> {
-    let unknown = plan.branches().enumerate();
-    let unknown = unknown.filter(|(_, branch)| !registry.contains(&branch.participant));
-    let fault = |(at, branch): (usize, &accordant_protocol::plan::Branch)| {
-        let group = if as_steps { "steps[0].group." } else { "" };
-        let name = &branch.participant;
-        PlanFault {
-            path: format!("{group}branches[{at}].participant"),
-            code: PlanFaultCode::Unknown,
-            detail: format!("no participant is registered under the name {name}"),
+    let named = plan.steps().iter().enumerate();
+    let named = named.flat_map(|(at, step)| -> Vec<(String, &ParticipantName)> {
+        match &step.work {
+            Work::Group(group) => {
+                let branches = group.branches.iter().enumerate();
+                let path = |nr| match as_steps {
+                    true => format!("steps[{at}].group.branches[{nr}].participant"),
+                    false => format!("branches[{nr}].participant"),
+                };
+                let named = branches.map(|(nr, branch)| (path(nr), &branch.participant));
+                named.collect()
+            }
+            Work::Action(action) => {
+                vec![(
+                    format!("steps[{at}].action.participant"),
+                    &action.participant,
+                )]
+            }
+            Work::Message(message) => {
+                let path = |nr| format!("steps[{at}].message.to[{nr}].participant");
+                let targets = message.targets.iter().enumerate();
+                let named = targets.map(|(nr, target)| (path(nr), &target.participant));
+                named.collect()
+            }
         }
+    });
+    let unknown = named.filter(|(_, name)| !registry.contains(name));
+    let fault = |(path, name): (String, &ParticipantName)| PlanFault {
+        path,
+        code: PlanFaultCode::Unknown,
+        detail: format!("no participant is registered under the name {name}"),
     };
     unknown.map(fault).collect()
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use accordant_protocol::json::Json;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Layer;
@@ -26,6 +27,11 @@ pub(super) enum Command {
     /// List the transactions that hold locks somewhere until a decision reaches them. Exits with 1
     /// if there are any.
     InDoubt(InDoubtArguments),
+    /// List the actions that cannot go on without an operator, those that have waited longest first.
+    /// Exits with 1 if there are any.
+    Stuck(StuckArguments),
+    /// Decide about an action that is stuck. The decision is kept with who made it and why.
+    Resolve(Box<ResolveArguments>),
     /// Whether a coordinator is ready, with its partitions and participants. Exits with 1 if not.
     Status(StatusArguments),
     /// Show the defaults, or check a configuration file.
@@ -185,6 +191,64 @@ pub(super) struct InDoubtArguments {
     pub(super) limit: u32,
     #[command(flatten)]
     pub(super) target: Target,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct StuckArguments {
+    /// At most so many.
+    #[arg(long, default_value_t = 100, value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) limit: u32,
+    #[command(flatten)]
+    pub(super) target: Target,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ResolveArguments {
+    /// The transaction's id.
+    pub(super) id: String,
+    /// The action's number, as `accordant stuck` shows it.
+    pub(super) index: u8,
+    #[command(flatten)]
+    pub(super) verb: ResolveVerb,
+    /// With --done: what the step returned, for the steps that are called with it.
+    #[arg(long, value_name = "JSON", requires = "done", value_parser = json,
+        conflicts_with_all = ["retry", "skip", "abandon"])]
+    pub(super) result: Option<Json>,
+    /// Who decides.
+    #[arg(long, value_name = "WHO")]
+    pub(super) by: String,
+    /// Why; with --done, how it is known that it is done.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: String,
+    #[command(flatten)]
+    pub(super) target: Target,
+}
+
+/// What is to become of the action.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags, of which one is given"
+)]
+pub(super) struct ResolveVerb {
+    /// Try it again, with as many attempts as at first.
+    #[arg(long)]
+    pub(super) retry: bool,
+    /// Leave it undone and go on. The transaction ends as heuristic.
+    #[arg(long)]
+    pub(super) skip: bool,
+    /// Take it as done: you have seen that it is, or have done it by hand.
+    #[arg(long)]
+    pub(super) done: bool,
+    /// Leave it, and every other step that has not ended, undone. The transaction ends as heuristic.
+    #[arg(long)]
+    pub(super) abandon: bool,
+}
+
+fn json(text: &str) -> Result<Json, String> {
+    Json::from_text(text.to_owned()).map_err(|error| format!("is not JSON: {error}"))
 }
 
 #[derive(Args, Debug)]

@@ -3,12 +3,13 @@
 use accordant_protocol::wire::contract::cut;
 use accordant_protocol::wire::problem::{Problem, ProblemCode};
 use bytes::Bytes;
-use http::{StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::exit::Exit;
-use super::http::{GetError, get};
+use super::http::{HttpError, request};
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +20,7 @@ pub(super) enum AskError {
         "the coordinator at {url} cannot be reached; is `accordant serve` running there? Another \
          address is given with --url or ACCORDANT_URL"
     )]
-    Unreachable { url: String, source: GetError },
+    Unreachable { url: String, source: HttpError },
     #[error("{}", .problem.detail)]
     NotFound { problem: Box<Problem> },
     #[error("the coordinator at {url} cannot answer at present: {}: {}; try again", .problem.title, .problem.detail)]
@@ -81,11 +82,22 @@ impl Coordinator {
         target: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<(StatusCode, Bytes), AskError> {
+        self.exchange(Method::GET, target, headers, Bytes::new())
+            .await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&'static str, &str)],
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), AskError> {
         let uri: Uri = format!("{}{target}", self.url)
             .parse()
             .map_err(|_| AskError::Url { url: self.url.clone() })?;
         let url = || self.url.clone();
-        get(uri, headers)
+        request(method, uri, headers, body)
             .await
             .map_err(|source| AskError::Unreachable { url: url(), source })
     }
@@ -97,6 +109,28 @@ impl Coordinator {
         headers: &[(&'static str, &str)],
     ) -> Result<(Bytes, T), AskError> {
         let (status, body) = self.raw(target, headers).await?;
+        self.read(status, body)
+    }
+
+    /// The body of the reply, with status 200, to something that it is told.
+    pub(super) async fn tell<S: Serialize, T: DeserializeOwned>(
+        &self,
+        target: &str,
+        what: &S,
+    ) -> Result<(Bytes, T), AskError> {
+        let what = serde_json::to_vec(what).map_err(std::io::Error::other)?;
+        let headers = [("content-type", "application/json")];
+        let (status, body) = self
+            .exchange(Method::POST, target, &headers, what.into())
+            .await?;
+        self.read(status, body)
+    }
+
+    fn read<T: DeserializeOwned>(
+        &self,
+        status: StatusCode,
+        body: Bytes,
+    ) -> Result<(Bytes, T), AskError> {
         if status == StatusCode::OK {
             return match serde_json::from_slice(&body) {
                 Ok(value) => Ok((body, value)),
@@ -105,7 +139,12 @@ impl Coordinator {
         }
         let problem: Box<Problem> = serde_json::from_slice(&body)
             .map_err(|_| self.foreign(format!("it answers {status} without saying why")))?;
-        let none = [ProblemCode::NotFound, ProblemCode::Expired].contains(&problem.code);
+        let none = [
+            ProblemCode::NotFound,
+            ProblemCode::Expired,
+            ProblemCode::NoAction,
+        ];
+        let none = none.contains(&problem.code);
         let later = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         Err(if none {
             AskError::NotFound { problem }

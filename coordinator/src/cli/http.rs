@@ -1,10 +1,10 @@
-//! One `GET`, bounded in time and size.
+//! One request, bounded in time and size.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -17,7 +17,7 @@ const REPLY_WAIT: Duration = Duration::from_secs(30);
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum GetError {
+pub(super) enum HttpError {
     #[error("the address cannot be used")]
     Address(#[from] http::Error),
     #[error("no connection")]
@@ -28,27 +28,29 @@ pub(super) enum GetError {
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Gets what is there. Follows no redirect.
-pub(super) async fn get(
+/// Asks, and reads the reply. Follows no redirect.
+pub(super) async fn request(
+    method: Method,
     uri: Uri,
     headers: &[(&'static str, &str)],
-) -> Result<(StatusCode, Bytes), GetError> {
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), HttpError> {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(CONNECT_WAIT));
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-    let mut request = Request::get(uri);
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+    let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Empty::new())?;
+    let request = request.body(Full::new(body))?;
     let exchange = async {
         let reply = client.request(request).await?;
         let status = reply.status();
         let body = Limited::new(reply.into_body(), REPLY_BYTES_MAX).collect();
-        let body = body.await.map_err(GetError::Body)?;
+        let body = body.await.map_err(HttpError::Body)?;
         Ok((status, body.to_bytes()))
     };
     tokio::time::timeout(REPLY_WAIT, exchange)
         .await
-        .unwrap_or(Err(GetError::Timeout))
+        .unwrap_or(Err(HttpError::Timeout))
 }

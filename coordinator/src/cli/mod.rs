@@ -6,10 +6,12 @@
 //! | [`exit`] | what the process's exit code says |
 //! | `serve`, `store`, `signal`, `ready` | running a coordinator |
 //! | `transactions`, `in_doubt`, `status` | looking at one |
+//! | `stuck` | looking at what waits for an operator, and deciding about it |
 //! | `ask`, `http` | asking it |
 //! | `table` | showing what it said to people |
 //!
-//! It decides nothing about transactions, and changes nothing in them.
+//! It decides nothing about transactions by itself, and changes nothing in them but what an operator
+//! decides.
 
 mod arguments;
 mod ask;
@@ -23,6 +25,7 @@ mod serve;
 mod signal;
 mod status;
 mod store;
+mod stuck;
 mod table;
 mod transactions;
 

@@ -8,7 +8,7 @@ use clap::Parser;
 
 use super::arguments::{Arguments, Command, TransactionsCommand};
 use super::exit::Exit;
-use super::{config, in_doubt, serve, status, transactions};
+use super::{config, in_doubt, serve, status, stuck, transactions};
 
 /// The whole of `accordant`, with the arguments of this process.
 #[must_use]
@@ -46,6 +46,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             asked(transactions::show(arguments))
         }
         Command::InDoubt(arguments) => asked(in_doubt::in_doubt(arguments)),
+        Command::Stuck(arguments) => asked(stuck::stuck(arguments)),
+        Command::Resolve(arguments) => asked(stuck::resolve(*arguments)),
         Command::Status(arguments) => asked(status::status(arguments)),
     };
     exit.into()

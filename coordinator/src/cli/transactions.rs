@@ -109,11 +109,23 @@ pub(super) async fn show(arguments: ShowArguments) -> Result<Exit, AskError> {
     if arguments.target.json {
         print_json(&body)?;
     } else {
-        print(facts(&status))?;
-        print("")?;
-        print(branches(&status))?;
+        show_status(&status)?;
     }
     Ok(Exit::Ok)
+}
+
+/// Prints everything about a transaction.
+pub(super) fn show_status(status: &TransactionStatus) -> std::io::Result<()> {
+    print(facts(status))?;
+    if !status.branches.is_empty() || status.actions.is_empty() {
+        print("")?;
+        print(branches(status))?;
+    }
+    if !status.actions.is_empty() {
+        print("")?;
+        print(actions(status))?;
+    }
+    Ok(())
 }
 
 fn facts(status: &TransactionStatus) -> String {
@@ -129,7 +141,12 @@ fn facts(status: &TransactionStatus) -> String {
         "begun",
         format!("{} ({} ago)", at(status.begun_at), age(status.begun_at)),
     ));
-    rows.extend(status.deadline.map(|time| ("vote until", at(time))));
+    let deadline = if status.actions.is_empty() {
+        "vote until"
+    } else {
+        "deadline"
+    };
+    rows.extend(status.deadline.map(|time| (deadline, at(time))));
     rows.extend(status.closed_at.map(|time| ("closed", at(time))));
     rows.extend(
         status
@@ -168,12 +185,15 @@ fn reason(reason: &AbortReason) -> String {
         AbortReason::Recovered => "not decided before a restart or take-over".to_owned(),
         AbortReason::Presumed => "nothing was recorded when a participant asked".to_owned(),
         AbortReason::Sealed => "its one branch was found not to have happened".to_owned(),
+        AbortReason::AttemptsUsedUp { branch, error } => {
+            cell(&format!("the attempts of {branch} are used up: {error}"))
+        }
         other => word(other),
     }
 }
 
 /// The branches of a transaction.
-pub(super) fn branches(status: &TransactionStatus) -> comfy_table::Table {
+fn branches(status: &TransactionStatus) -> comfy_table::Table {
     let mut rows = table([
         "#",
         "BRANCH",
@@ -192,6 +212,37 @@ pub(super) fn branches(status: &TransactionStatus) -> comfy_table::Table {
             branch.attempts.to_string(),
             branch.next_attempt_at.map_or_else(|| "-".to_owned(), at),
             branch
+                .last_error
+                .as_deref()
+                .map_or_else(|| "-".to_owned(), cell),
+        ]);
+    }
+    rows
+}
+
+/// The actions of a transaction, and the targets of its messages.
+fn actions(status: &TransactionStatus) -> comfy_table::Table {
+    let mut rows = table([
+        "#",
+        "STEP",
+        "PARTICIPANT",
+        "STATE",
+        "TRIES",
+        "NEXT",
+        "RESULT",
+        "LAST ERROR",
+    ]);
+    for action in &status.actions {
+        let result = action.result.as_ref();
+        rows.add_row([
+            action.index.to_string(),
+            action.name.as_str().to_owned(),
+            action.participant.as_str().to_owned(),
+            word(&action.state),
+            action.attempts.to_string(),
+            action.next_attempt_at.map_or_else(|| "-".to_owned(), at),
+            result.map_or_else(|| "-".to_owned(), |result| cell(result.text())),
+            action
                 .last_error
                 .as_deref()
                 .map_or_else(|| "-".to_owned(), cell),

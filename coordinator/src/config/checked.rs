@@ -140,10 +140,13 @@ impl Check {
             finish_timeout: self.ms("finish_timeout_ms", layer.finish_timeout_ms?, 10..=HOUR_MS),
             prepares_max: self.count("prepares_max", layer.prepares_max?, 1..=10_000),
             finishes_max: self.count("finishes_max", layer.finishes_max?, 1..=1_000),
+            acts_max: self.count("acts_max", layer.acts_max?, 1..=10_000),
         };
+        let public_url = self.take("public_url", layer.public_url.as_ref(), |it| public_url(it));
         Some(Settings {
             transport: Arc::new(HttpTransport::new(idle)),
             delivery,
+            public_url,
             shards: shards.unwrap_or(defaults.shards),
             open_max: self.count("open_max", layer.open_max?, 1..=10_000_000),
             participant_open_max: self.count(
@@ -223,6 +226,21 @@ impl Check {
     fn seconds(&mut self, path: &str, value: u64, range: RangeInclusive<u64>) -> Duration {
         Duration::from_secs(self.range(path, value, range))
     }
+}
+
+/// A base address in visible ASCII, so that it can stand in a header.
+fn public_url(text: &str) -> Result<String, &'static str> {
+    let form = "must be http://HOST[:PORT][/PATH] or https://..., without user and query";
+    let uri: http::Uri = text.parse().map_err(|_| form)?;
+    let known = matches!(uri.scheme_str(), Some("http" | "https"));
+    let authority = uri.authority().map_or("", |it| it.as_str());
+    if !known || uri.host().is_none_or(str::is_empty) || authority.contains('@') {
+        return Err(form);
+    }
+    if uri.query().is_some() || text.contains('#') {
+        return Err(form);
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// A longer time for one call or one wait is a mistake of units.

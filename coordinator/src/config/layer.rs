@@ -22,6 +22,15 @@ pub struct Layer {
         value_name = "ADDRESS"
     )]
     pub listen: Option<SocketAddr>,
+    /// The address at which participants reach this coordinator: where plain services are told to
+    /// call back.
+    #[arg(
+        long,
+        env = "ACCORDANT_PUBLIC_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub public_url: Option<String>,
     /// Listen on an address other than loopback, without authentication and TLS.
     #[arg(long, env = "ACCORDANT_INSECURE", hide_env_values = true, value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -117,6 +126,14 @@ pub struct Layer {
         value_name = "N"
     )]
     pub finishes_max: Option<u32>,
+    /// Calls to act or to make good that are out at one participant at a time.
+    #[arg(
+        long,
+        env = "ACCORDANT_ACTS_MAX",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    pub acts_max: Option<u32>,
     /// Connections to each participant that are kept open while nothing is sent.
     #[arg(
         long,
@@ -211,6 +228,7 @@ impl Layer {
         let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).ok();
         Self {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 7650))),
+            public_url: None,
             insecure: Some(false),
             journal: Some(SecretText::new("sqlite:accordant.db".to_owned())),
             cluster: Some("acc".to_owned()),
@@ -223,6 +241,7 @@ impl Layer {
             participant_open_max: u32::try_from(settings.participant_open_max).ok(),
             prepares_max: u32::try_from(delivery.prepares_max).ok(),
             finishes_max: u32::try_from(delivery.finishes_max).ok(),
+            acts_max: u32::try_from(delivery.acts_max).ok(),
             idle_connections_max: Some(64),
             prepare_timeout_ms: ms(delivery.prepare_timeout),
             finish_timeout_ms: ms(delivery.finish_timeout),
@@ -237,6 +256,7 @@ impl Layer {
     pub(super) fn computed_default(key: &str) -> Option<String> {
         match key {
             "partitions" => Some(format!("{PARTITIONS_DEFAULT}, or what the journal has")),
+            "public_url" => Some("none: only the path is told".to_owned()),
             "owner" => Some("host name and address".to_owned()),
             "shards" => Some("one per core, at most 8".to_owned()),
             _ => None,
@@ -248,6 +268,7 @@ impl Layer {
     pub fn or(self, other: Self) -> Self {
         Self {
             listen: self.listen.or(other.listen),
+            public_url: self.public_url.or(other.public_url),
             insecure: self.insecure.or(other.insecure),
             journal: self.journal.or(other.journal),
             cluster: self.cluster.or(other.cluster),
@@ -260,6 +281,7 @@ impl Layer {
             participant_open_max: self.participant_open_max.or(other.participant_open_max),
             prepares_max: self.prepares_max.or(other.prepares_max),
             finishes_max: self.finishes_max.or(other.finishes_max),
+            acts_max: self.acts_max.or(other.acts_max),
             idle_connections_max: self.idle_connections_max.or(other.idle_connections_max),
             prepare_timeout_ms: self.prepare_timeout_ms.or(other.prepare_timeout_ms),
             finish_timeout_ms: self.finish_timeout_ms.or(other.finish_timeout_ms),
@@ -302,6 +324,7 @@ mod tests {
         let full = Layer {
             partitions: Some(3),
             owner: Some("me".into()),
+            public_url: Some("http://me".into()),
             shards: Some(2),
             open_max: Some(9),
             ..defaults.clone()

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use accordant_protocol::effect::{Call, Message};
-use accordant_protocol::group::Answer;
+use accordant_protocol::effect::{Answer, Call, Message};
 use accordant_protocol::id::{Attempt, BranchIndex, Epoch, Gtid, ParticipantName, Traceparent};
-use accordant_protocol::limits::FINISH_ORDERS_MAX;
+use accordant_protocol::limits::{CALL_BYTES_MAX, FINISH_ORDERS_MAX};
 use accordant_protocol::wire::contract::{
-    FINISH_PATH, FinishCall, FinishOrder, FinishVerb, PREPARE_PATH, PrepareCall,
+    ACT_PATH, FINISH_PATH, FinishCall, FinishOrder, PREPARE_PATH, PrepareCall,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, debug, debug_span};
 
+use super::act::{self, Asked, Head};
 use super::registry::{Registry, join};
 use super::reply::{read_ends, read_vote};
 use super::transport::{Request, Transport};
@@ -35,6 +35,8 @@ pub struct DeliveryConfig {
     pub prepares_max: usize,
     /// Phase-two calls that are out at one participant at a time.
     pub finishes_max: usize,
+    /// Calls to act or to make good that are out at one participant at a time.
+    pub acts_max: usize,
 }
 
 /// What a call came to.
@@ -54,9 +56,17 @@ pub struct Answered {
     pub answer: Answer,
 }
 
+/// Bytes of payloads in one phase-two call: with all that is around them it stays below what a call
+/// may have.
+const WORK_BYTES_MAX: usize = CALL_BYTES_MAX / 2;
+
 /// Orders that may wait for a call to one participant. Past it an order counts as unanswered and
 /// comes back after its pause.
 const ORDERS_WAITING_MAX: usize = 16 * 1024;
+
+/// Calls to act that may wait at one participant. Past it one counts as unanswered and is repeated
+/// after its pause.
+const ACTS_WAITING_MAX: usize = 4 * 1024;
 
 /// Calls participants. Cheap to clone.
 #[derive(Clone)]
@@ -73,13 +83,20 @@ struct Lane {
     orders: mpsc::Sender<Waiting>,
 }
 
-struct LaneShared {
-    name: ParticipantName,
+pub(super) struct LaneShared {
+    pub(super) name: ParticipantName,
+    pub(super) base: Uri,
     prepare: Uri,
     finish: Uri,
-    transport: Arc<dyn Transport>,
+    pub(super) act: Uri,
+    pub(super) transport: Arc<dyn Transport>,
     config: DeliveryConfig,
-    prepares: Arc<Semaphore>,
+    prepares: Semaphore,
+    pub(super) acts: Semaphore,
+    /// Of acts that are out, and of those that wait.
+    act_places: Arc<Semaphore>,
+    /// Where participants reach this coordinator.
+    pub(super) public_url: Option<Arc<str>>,
 }
 
 /// An order that waits for a call, with where its answer goes.
@@ -94,7 +111,8 @@ struct Waiting {
 impl Delivery {
     /// Opens a lane to each registered participant. Answers go to `answers`; clones made by
     /// [`Delivery::answering_to`] share the lanes. Cancel `stop` to end the lanes. The alarm goes off
-    /// if a call panics, whose answer then never comes.
+    /// if a call panics, whose answer then never comes. Plain services are told to call back below
+    /// `public_url`.
     ///
     /// # Errors
     /// If a participant's base address takes no path behind it.
@@ -102,20 +120,27 @@ impl Delivery {
         registry: &Registry,
         transport: &Arc<dyn Transport>,
         config: DeliveryConfig,
+        public_url: Option<&str>,
         answers: mpsc::Sender<Answered>,
         stop: &CancellationToken,
         alarm: Alarm,
     ) -> Result<Self, http::uri::InvalidUri> {
+        let public_url: Option<Arc<str>> = public_url.map(Arc::from);
         let calls = TaskTracker::new();
         let mut lanes = BTreeMap::new();
         for (name, base) in registry.iter() {
             let shared = Arc::new(LaneShared {
                 name: name.clone(),
+                base: base.clone(),
                 prepare: join(base, PREPARE_PATH)?,
                 finish: join(base, FINISH_PATH)?,
+                act: join(base, ACT_PATH)?,
                 transport: Arc::clone(transport),
                 config,
-                prepares: Arc::new(Semaphore::new(config.prepares_max)),
+                prepares: Semaphore::new(config.prepares_max),
+                acts: Semaphore::new(config.acts_max),
+                act_places: Arc::new(Semaphore::new(config.acts_max + ACTS_WAITING_MAX)),
+                public_url: public_url.clone(),
             });
             let (orders, waiting) = mpsc::channel(ORDERS_WAITING_MAX);
             let run = run_orders(
@@ -169,7 +194,7 @@ impl Delivery {
                 let answers = self.answers.clone();
                 let span = debug_span!(
                     "branch.finish", gtid = %order.gtid, branch = order.branch.0,
-                    participant = %call.participant, verb = name_of(order.verb),
+                    participant = %call.participant, verb = order.verb.word(),
                     attempt = order.attempt.0, epoch = order.epoch.0,
                 );
                 let waiting = Waiting { order, traceparent: call.traceparent, answers, span };
@@ -178,7 +203,31 @@ impl Delivery {
                     Box::new(unsent(call.participant, &order, "too many orders wait"))
                 })
             }
+            Message::Act(act) => self.act(lane, Asked::Contract(Box::new(act)), call.traceparent),
+            Message::Endpoint(act) => self.act(lane, Asked::Plain(Box::new(act)), call.traceparent),
         }
+    }
+
+    fn act(
+        &self,
+        lane: &Lane,
+        asked: Asked,
+        trace: Option<Traceparent>,
+    ) -> Result<(), Box<Answered>> {
+        let shared = Arc::clone(&lane.shared);
+        let head = asked.head();
+        let Ok(place) = Arc::clone(&shared.act_places).try_acquire_owned() else {
+            let answer = Answer::Unanswered { error: "too many calls wait".to_owned() };
+            return Err(Box::new(head.answered(shared.name.clone(), answer)));
+        };
+        let span = debug_span!(
+            "action.call", gtid = %head.gtid, branch = head.branch.0, participant = %shared.name,
+            verb = head.verb.word(), attempt = head.attempt.0, epoch = head.epoch.0,
+        );
+        let run = act::run(shared, asked, trace, self.answers.clone(), place).instrument(span);
+        self.calls
+            .spawn(self.alarm.clone().over("an act call", run));
+        Ok(())
     }
 }
 
@@ -187,6 +236,8 @@ fn unsent(participant: ParticipantName, message: &Message, error: &str) -> Answe
     match message {
         Message::Prepare(call) => answered(participant, call, answer),
         Message::Finish(order) => finished(participant, order, answer),
+        Message::Act(call) => Head::from(call).answered(participant, answer),
+        Message::Endpoint(call) => Head::from(call).answered(participant, answer),
     }
 }
 
@@ -226,12 +277,17 @@ async fn prepare(lane: &LaneShared, call: &PrepareCall, trace: Option<&Tracepare
         Ok(body) => Bytes::from(body),
         Err(error) => return Answer::Unanswered { error: error.to_string() },
     };
-    let headers = headers(&format!("{}:{}:prepare", call.gtid, call.branch), trace);
+    let key = format!("{}:{}:prepare", call.gtid, call.branch);
     let left = Duration::from_millis(call.deadline.millis_since(clock::now()));
     let timeout = lane.config.prepare_timeout.min(left);
     crash::reach("coordinator.prepare.sending");
-    let request = Request { uri: lane.prepare.clone(), headers, body, timeout };
-    read_vote(call, lane.transport.post(request).await)
+    let request = post(
+        lane.prepare.clone(),
+        contract_headers(&key, trace),
+        body,
+        timeout,
+    );
+    read_vote(call, lane.transport.send(request).await)
 }
 
 /// Sends orders as long as there are any; as many as wait go in one call.
@@ -257,11 +313,31 @@ async fn run_orders(
         }
         let lane = Arc::clone(&lane);
         let run = async move {
-            finish(&lane, batch).await;
+            for part in parts(batch) {
+                finish(&lane, part).await;
+            }
             drop(permit);
         };
         calls.spawn(alarm.clone().over("a finish call", run));
     }
+}
+
+/// Orders of TCC branches carry their payloads: as many as fit go in one call.
+fn parts(batch: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let (mut parts, mut bytes) = (Vec::new(), 0);
+    for waiting in batch {
+        let work = waiting.order.work.as_ref();
+        let own = work.map_or(0, |work| work.payload.text().len());
+        bytes += own;
+        match parts.last_mut() {
+            Some(part) if bytes <= WORK_BYTES_MAX => Vec::push(part, waiting),
+            _ => {
+                bytes = own;
+                parts.push(vec![waiting]);
+            }
+        }
+    }
+    parts
 }
 
 async fn finish(lane: &LaneShared, batch: Vec<Waiting>) {
@@ -270,7 +346,7 @@ async fn finish(lane: &LaneShared, batch: Vec<Waiting>) {
     let first = orders
         .first()
         .map(|order| (order.gtid, order.branch, order.verb));
-    let key = first.map(|(gtid, branch, verb)| format!("{gtid}:{branch}:{}", name_of(verb)));
+    let key = first.map(|(gtid, branch, verb)| format!("{gtid}:{branch}:{}", verb.word()));
     let call = FinishCall { participant: lane.name.clone(), orders };
     // One call carries branches of many transactions: it stands beside their spans, linked.
     let span =
@@ -283,34 +359,32 @@ async fn finish(lane: &LaneShared, batch: Vec<Waiting>) {
             .map(Bytes::from)
             .unwrap_or_default();
         crash::reach("coordinator.finish.sending");
-        let request = Request {
-            uri: lane.finish.clone(),
-            headers: headers(&key.unwrap_or_default(), trace.as_ref()),
-            body,
-            timeout: lane.config.finish_timeout,
-        };
-        lane.transport.post(request).await
+        let headers = contract_headers(&key.unwrap_or_default(), trace.as_ref());
+        let timeout = lane.config.finish_timeout;
+        let request = post(lane.finish.clone(), headers, body, timeout);
+        lane.transport.send(request).await
     };
     let received = received.instrument(span).await;
     let answers = read_ends(&call.orders, received);
     crash::reach("coordinator.finish.answered");
     for (waiting, answer) in batch.into_iter().zip(answers) {
         let order = waiting.order;
-        count(name_of(order.verb), &lane.name, &answer);
+        count(order.verb.word(), &lane.name, &answer);
         let answered = finished(lane.name.clone(), &order, answer);
         let _stopped = waiting.answers.send(answered).await;
     }
 }
 
-const fn name_of(verb: FinishVerb) -> &'static str {
-    match verb {
-        FinishVerb::Commit => "commit",
-        FinishVerb::Abort => "abort",
-    }
+const fn post(uri: Uri, headers: HeaderMap, body: Bytes, timeout: Duration) -> Request {
+    let (method, reply_bytes_max) = (Method::POST, CALL_BYTES_MAX);
+    Request { method, uri, headers, body, reply_bytes_max, timeout }
 }
 
-fn headers(key: &str, trace: Option<&Traceparent>) -> HeaderMap {
+/// The headers of a call by the contract.
+pub(super) fn contract_headers(key: &str, trace: Option<&Traceparent>) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, json);
     if let Ok(value) = HeaderValue::from_str(key) {
         headers.insert("idempotency-key", value);
     }
@@ -320,10 +394,11 @@ fn headers(key: &str, trace: Option<&Traceparent>) -> HeaderMap {
     headers
 }
 
-fn count(verb: &'static str, participant: &ParticipantName, answer: &Answer) {
+pub(super) fn count(verb: &'static str, participant: &ParticipantName, answer: &Answer) {
     let answer = match answer {
         Answer::Vote { vote, .. } => vote.word(),
         Answer::End { end, .. } => end.word(),
+        Answer::Acted { answer, .. } => answer.word(),
         Answer::Unanswered { error } => {
             debug!(%participant, verb, error, "a call was not answered");
             "unknown"

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use accordant_protocol::limits::CALL_BYTES_MAX;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderMap, Method, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -14,14 +13,29 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 /// One HTTP request.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// The method.
+    pub method: Method,
     /// Where to.
     pub uri: Uri,
-    /// Headers besides the content type.
+    /// Every header but those of the connection.
     pub headers: HeaderMap,
-    /// A JSON text.
+    /// A JSON text, or nothing.
     pub body: Bytes,
+    /// Bytes of the reply's body that are read.
+    pub reply_bytes_max: usize,
     /// How long to wait for the whole reply. When it is over the outcome is unknown.
     pub timeout: Duration,
+}
+
+/// One HTTP reply.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body; none if that is longer than was to be read.
+    pub body: Option<Bytes>,
 }
 
 /// Why there is no reply. Whether the participant acted is unknown in every case.
@@ -40,7 +54,7 @@ pub enum TransportError {
         /// The time that was waited.
         ms: u128,
     },
-    /// The reply is longer than allowed, or broke off.
+    /// The reply broke off.
     #[error("the reply's body cannot be read: {text}")]
     Body {
         /// Why.
@@ -51,14 +65,15 @@ pub enum TransportError {
 /// Carries requests out. Tests put their own in.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
-    /// Posts a request and reads the reply.
+    /// Sends a request and reads the reply. Follows no redirect: a request goes where it is sent to
+    /// and nowhere else.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection; whether the participant acted is unknown.
     ///
     /// # Errors
     /// [`TransportError`]: whether the participant acted is unknown.
-    async fn post(&self, request: Request) -> Result<(StatusCode, Bytes), TransportError>;
+    async fn send(&self, request: Request) -> Result<Response, TransportError>;
 }
 
 /// HTTP/1.1 with kept-alive connections.
@@ -88,26 +103,23 @@ impl HttpTransport {
 
 #[async_trait]
 impl Transport for HttpTransport {
-    async fn post(&self, request: Request) -> Result<(StatusCode, Bytes), TransportError> {
-        let timeout = request.timeout;
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let (timeout, bytes_max) = (request.timeout, request.reply_bytes_max);
         let call = async {
-            let mut post = http::Request::post(request.uri)
-                .body(Full::new(request.body))
-                .map_err(|error| TransportError::Connection { text: error.to_string() })?;
-            *post.headers_mut() = request.headers;
-            post.headers_mut().insert(
-                http::header::CONTENT_TYPE,
-                http::HeaderValue::from_static("application/json"),
-            );
-            let reply = self.client.request(post).await;
+            let mut sent = http::Request::new(Full::new(request.body));
+            *sent.method_mut() = request.method;
+            *sent.uri_mut() = request.uri;
+            *sent.headers_mut() = request.headers;
+            let reply = self.client.request(sent).await;
             let reply =
                 reply.map_err(|error| TransportError::Connection { text: chain(&error) })?;
-            let status = reply.status();
-            let body = Limited::new(reply.into_body(), CALL_BYTES_MAX)
-                .collect()
-                .await;
-            let body = body.map_err(|error| TransportError::Body { text: error.to_string() })?;
-            Ok((status, body.to_bytes()))
+            let (head, body) = reply.into_parts();
+            let body = match Limited::new(body, bytes_max).collect().await {
+                Ok(body) => Some(body.to_bytes()),
+                Err(error) if error.is::<LengthLimitError>() => None,
+                Err(error) => return Err(TransportError::Body { text: error.to_string() }),
+            };
+            Ok(Response { status: head.status, headers: head.headers, body })
         };
         let late = TransportError::Timeout { ms: timeout.as_millis() };
         tokio::time::timeout(timeout, call)

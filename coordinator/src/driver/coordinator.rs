@@ -8,6 +8,7 @@ use accordant_protocol::effect::{Reply, RequestId};
 use accordant_protocol::id::{Gtid, ParticipantName, PartitionId};
 use accordant_protocol::limits::BRANCHES_MAX;
 use accordant_protocol::node::{Config, Event, Node};
+use accordant_protocol::time::Timestamp;
 use accordant_protocol::wire::contract::Kinship;
 use accordant_protocol::wire::problem::ProblemCode;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,8 +17,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::alarm::Alarm;
+use super::look::{InDoubt, Look, Stuck, StuckKey};
 use super::settings::Settings;
-use super::shard::{Ask, InDoubt, Look, Shard, ShardHandle, queues};
+use super::shard::{Ask, Shard, ShardHandle, queues};
+use crate::clock;
 use crate::cluster::{Owned, Owner, Quarantine};
 use crate::delivery::{Delivery, Registry};
 use crate::journal::group_commit::{self, Journal, ShardIndex, Writer};
@@ -94,6 +97,7 @@ impl Coordinator {
             &settings.registry,
             &settings.transport,
             settings.delivery,
+            settings.public_url.as_deref(),
             nowhere,
             &stop_shards,
             alarm.clone(),
@@ -266,6 +270,20 @@ impl Coordinator {
         all
     }
 
+    /// The actions that wait for an operator, those that have waited longest first: at most `limit`,
+    /// behind `after` if it is given.
+    pub async fn stuck(&self, after: Option<StuckKey>, limit: usize) -> Stuck {
+        let mut all = Stuck::default();
+        for shard in &self.shards {
+            let (reply, answer) = oneshot::channel();
+            let look = Look::Stuck(after, limit, reply);
+            if shard.looks.send(look).await.is_ok() {
+                all.merge(answer.await.unwrap_or_default(), limit);
+            }
+        }
+        all
+    }
+
     /// The participants that answered from another or an older database than before. No new
     /// transaction is taken for them until this coordinator is started anew.
     pub async fn halted(&self) -> BTreeMap<ParticipantName, Kinship> {
@@ -294,7 +312,21 @@ impl Coordinator {
         (!self.journal.admits()).then_some(ProblemCode::Overloaded)
     }
 
-    /// Takes no new transaction, waits for the open ones, gives the partitions back, and stops.
+    /// How many open transactions have anything to do before this time.
+    async fn busy(&self, until: Timestamp) -> usize {
+        let mut all = 0;
+        for shard in &self.shards {
+            let (reply, answer) = oneshot::channel();
+            if shard.looks.send(Look::Busy(until, reply)).await.is_ok() {
+                all += answer.await.unwrap_or_default();
+            }
+        }
+        all
+    }
+
+    /// Takes no new transaction, waits for the open ones, gives the partitions back, and stops. Not
+    /// waited for are those that hold no locks and would do nothing in the time: they wait for an
+    /// operator, or for a long pause.
     /// What is still open after the time for it is finished by the next owner.
     pub async fn shutdown(&self) {
         self.draining.send_replace(true);
@@ -302,7 +334,9 @@ impl Coordinator {
             let _stopped = shard.controls.send(Event::Draining).await;
         }
         let drained = async {
-            while self.in_doubt(0).await.open > 0 {
+            let drain_ms = u64::try_from(self.settings.drain_max.as_millis()).unwrap_or(u64::MAX);
+            let until = clock::now().plus_millis(drain_ms);
+            while self.busy(until).await > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

@@ -6,11 +6,14 @@
 mod alarm;
 mod coordinator;
 mod gates;
+mod look;
+mod points;
 mod settings;
 mod shard;
 mod spans;
 
 pub(crate) use alarm::Alarm;
 pub use coordinator::{AskError, Coordinator, StartError};
+pub use look::{InDoubt, Stuck, StuckAction, StuckKey};
 pub use settings::Settings;
-pub use shard::{InDoubt, ShardHandle};
+pub use shard::ShardHandle;

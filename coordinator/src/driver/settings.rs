@@ -15,6 +15,8 @@ pub struct Settings {
     pub transport: Arc<dyn Transport>,
     /// How they are called.
     pub delivery: DeliveryConfig,
+    /// Where participants reach this coordinator, to call back; only the path is told if absent.
+    pub public_url: Option<String>,
     /// Threads of work; each owns a part of the partitions.
     pub shards: usize,
     /// Transactions that may be open; more are refused.
@@ -46,7 +48,9 @@ impl Settings {
                 finish_timeout: Duration::from_secs(5),
                 prepares_max: 64,
                 finishes_max: 8,
+                acts_max: 64,
             },
+            public_url: None,
             shards: cores.clamp(1, 8),
             open_max: 50_000,
             participant_open_max: 50_000,

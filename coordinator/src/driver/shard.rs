@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use accordant_protocol::effect::{
-    After, Appended, Effect, Entry, Reply, RequestId, Token, Urgency,
+    After, Answer, Appended, Effect, Entry, Reply, RequestId, Token, Urgency,
 };
-use accordant_protocol::group::Answer;
-use accordant_protocol::id::{Gtid, ParticipantName, PartitionId};
+use accordant_protocol::id::{ParticipantName, PartitionId};
 use accordant_protocol::node::{Event, Node};
 use accordant_protocol::record::Record;
-use accordant_protocol::wire::api::TransactionStatus;
-use accordant_protocol::wire::contract::{Identity, Kinship};
+use accordant_protocol::wire::contract::Identity;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::gates::Gates;
+use super::look::{Look, busy, in_doubt, stuck};
+use super::points::Point;
 use super::spans::Spans;
 use crate::delivery::{Answered, Delivery};
 use crate::journal::group_commit::{
@@ -46,26 +46,6 @@ const GAUGES_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Ask {
     pub(super) make: Box<dyn FnOnce(RequestId) -> Event + Send>,
     pub(super) reply: oneshot::Sender<Reply>,
-}
-
-/// What an operator asks a shard. It is answered also while the journal has no room, for that is
-/// when operators look.
-pub(super) enum Look {
-    /// The transactions with branches in doubt, oldest first.
-    InDoubt(usize, oneshot::Sender<InDoubt>),
-    /// The participants that answered from another or an older database.
-    Halted(oneshot::Sender<Vec<(ParticipantName, Kinship)>>),
-}
-
-/// Transactions with branches in doubt.
-#[derive(Debug, Default)]
-pub struct InDoubt {
-    /// How many there are.
-    pub count: usize,
-    /// The oldest of them.
-    pub oldest: Vec<TransactionStatus>,
-    /// How many transactions are open in all.
-    pub open: usize,
 }
 
 /// Gives a shard work. Cheap to clone.
@@ -238,6 +218,12 @@ impl Shard {
                 // Whoever asked may be gone.
                 let _gone = reply.send(in_doubt(&self.node, limit));
             }
+            Look::Stuck(after, limit, reply) => {
+                let _gone = reply.send(stuck(&self.node, after, limit));
+            }
+            Look::Busy(until, reply) => {
+                let _gone = reply.send(busy(&self.node, until));
+            }
             Look::Halted(reply) => {
                 let halted = self.node.halted().map(|(name, how)| (name.clone(), how));
                 let _gone = reply.send(halted.collect());
@@ -253,8 +239,10 @@ impl Shard {
     /// What one shard hears of a participant's database, the others must know too.
     fn tell_peers(&mut self, answered: &Answered) {
         let identity = match &answered.answer {
-            Answer::Vote { identity, .. } | Answer::End { identity, .. } => identity,
-            Answer::Unanswered { .. } => return,
+            Answer::Vote { identity, .. }
+            | Answer::End { identity, .. }
+            | Answer::Acted { identity: Some(identity), .. } => identity,
+            Answer::Acted { identity: None, .. } | Answer::Unanswered { .. } => return,
         };
         if self.heard.get(&answered.participant) == Some(identity) {
             return;
@@ -283,11 +271,8 @@ impl Shard {
 
     /// A test may kill the process here: the record is durable, and nobody has heard of it.
     fn durable(&mut self, token: Token) {
-        match self.points.remove(&token) {
-            Some(Point::Begun) => crash::reach("coordinator.begun.durable"),
-            Some(Point::Decision) => crash::reach("coordinator.decision.durable"),
-            Some(Point::Closed) => crash::reach("coordinator.closed.durable"),
-            None => {}
+        if let Some(point) = self.points.remove(&token) {
+            point.durable();
         }
     }
 
@@ -339,7 +324,9 @@ impl Shard {
         let gtid = entry.gtid;
         match &entry.record {
             Record::Begun(begun) => {
-                debug!(%gtid, epoch = entry.epoch.0, branches = begun.plan.branches().count(), "begun");
+                let (branches, actions) = (begun.plan.branches(), begun.plan.actions());
+                let (branches, actions) = (branches.count(), actions.count());
+                debug!(%gtid, epoch = entry.epoch.0, branches, actions, "begun");
             }
             Record::Committed(_) => debug!(%gtid, epoch = entry.epoch.0, "decided commit"),
             Record::Aborted(aborted) => {
@@ -350,6 +337,24 @@ impl Shard {
                     "branches ended against the decision: an operator must look");
             }
             Record::Closed(_) => debug!(%gtid, epoch = entry.epoch.0, "closed"),
+            Record::Stuck(it) => {
+                warn!(%gtid, epoch = entry.epoch.0, action = it.action.0, verb = it.verb.word(),
+                    error = it.error, "an action is stuck: an operator must decide");
+            }
+            Record::Resolved(it) => {
+                info!(%gtid, epoch = entry.epoch.0, action = it.action.0,
+                    resolution = ?it.resolution, by = it.by, reason = it.reason,
+                    "an operator has decided about an action");
+            }
+            Record::Started(it) => {
+                debug!(%gtid, epoch = entry.epoch.0, action = it.action.0, "started");
+            }
+            Record::Done(it) => {
+                debug!(%gtid, epoch = entry.epoch.0, action = it.action.0, "done");
+            }
+            Record::Compensated(it) => {
+                debug!(%gtid, epoch = entry.epoch.0, action = it.action.0, "compensated");
+            }
             _ => {}
         }
         observe::append(&entry);
@@ -379,7 +384,7 @@ impl Shard {
             let count = self.appends.len().min(PART_APPENDS_MAX);
             let part: Vec<Append> = self.appends.drain(..count).collect();
             for append in &part {
-                crash_point(&append.entry.record);
+                Point::of(&append.entry.record).appended();
                 if crash::COMPILED_IN {
                     self.points
                         .insert(append.token, Point::of(&append.entry.record));
@@ -409,51 +414,9 @@ impl Shard {
     }
 }
 
-/// Which crash point the durability of a record is. Only builds with crash points note it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Point {
-    Begun,
-    Decision,
-    Closed,
-}
-
-impl Point {
-    const fn of(record: &Record) -> Self {
-        match record {
-            Record::Begun(_) => Self::Begun,
-            Record::Closed(_) => Self::Closed,
-            Record::Committed(_) | Record::Aborted(_) | _ => Self::Decision,
-        }
-    }
-}
-
-fn crash_point(record: &Record) {
-    match record {
-        Record::Begun(_) => crash::reach("coordinator.begun.appended"),
-        Record::Committed(_) | Record::Aborted(_) => crash::reach("coordinator.decision.appended"),
-        Record::Closed(_) | _ => {}
-    }
-}
-
 fn event_of(answered: Answered) -> Event {
     let Answered { participant: _, gtid, epoch, branch, attempt, answer } = answered;
     Event::Answered { gtid, epoch, branch, attempt, answer }
-}
-
-fn in_doubt(node: &Node, limit: usize) -> InDoubt {
-    let mut found: Vec<(Gtid, TransactionStatus)> = node
-        .transactions()
-        .filter(|transaction| transaction.is_in_doubt())
-        .map(|transaction| (transaction.gtid(), transaction.status(false)))
-        .collect();
-    found.sort_by_key(|(gtid, _)| gtid.minted());
-    let count = found.len();
-    let oldest = found
-        .into_iter()
-        .take(limit)
-        .map(|(_, status)| status)
-        .collect();
-    InDoubt { count, oldest, open: node.open() }
 }
 
 #[cfg(test)]
@@ -487,6 +450,7 @@ mod tests {
             &registry,
             &transport,
             delivery,
+            None,
             nowhere,
             &stop,
             Alarm::default(),

@@ -21,17 +21,26 @@ impl Spans {
                 let trace = begun.traceparent.as_ref().map(tracing::field::display);
                 let span = debug_span!(
                     "global_transaction", %gtid, branches = begun.plan.branches().count(),
-                    traceparent = trace, outcome = tracing::field::Empty,
+                    actions = begun.plan.actions().count(), traceparent = trace, outcome = tracing::field::Empty,
                 );
+                if entry.record.fate().is_some() {
+                    outcome(&span, "committed");
+                }
                 if !span.is_disabled() {
                     self.0.insert(gtid, span);
                 }
             }
             Record::Committed(_) => self.of(gtid).map_or((), |span| outcome(span, "committed")),
             Record::Aborted(_) => self.of(gtid).map_or((), |span| outcome(span, "aborted")),
-            Record::Closed(_) | _ => {
+            Record::Closed(_) => {
                 self.0.remove(&gtid);
             }
+            Record::Started(_)
+            | Record::Done(_)
+            | Record::Compensated(_)
+            | Record::Stuck(_)
+            | Record::Resolved(_)
+            | _ => {}
         }
     }
 
@@ -41,6 +50,8 @@ impl Spans {
         let gtid = match &call.message {
             Message::Prepare(call) => call.gtid,
             Message::Finish(order) => order.gtid,
+            Message::Act(call) => call.gtid,
+            Message::Endpoint(call) => call.gtid,
         };
         self.of(gtid).cloned().unwrap_or_else(Span::none)
     }

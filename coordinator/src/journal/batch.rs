@@ -172,7 +172,14 @@ fn prepare(
             Change::Close(Closing { at: *at, attention: !heuristics.is_empty() })
         }
         // The record's kinds that only add a fact.
-        Record::Committed(_) | Record::Aborted(_) | _ => Change::None,
+        Record::Committed(_)
+        | Record::Aborted(_)
+        | Record::Started(_)
+        | Record::Done(_)
+        | Record::Compensated(_)
+        | Record::Stuck(_)
+        | Record::Resolved(_)
+        | _ => Change::None,
     };
     let body = entry.record.encode().map_err(|_| Refusal::Unencodable)?;
     let (position, epoch, fate) = (entry.position, entry.epoch, entry.record.fate());

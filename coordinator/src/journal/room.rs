@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use accordant_protocol::record::Record;
+use accordant_protocol::json::Json;
+use accordant_protocol::plan::{Compensation, Endpoint, Plan, Task};
+use accordant_protocol::record::{Done, Record, Resolution};
 
 use super::limits::{ADMIT_PERCENT, QUEUE_BYTES_MAX, QUEUE_ENTRIES_MAX};
 
@@ -52,17 +54,14 @@ impl Drop for Taken {
     }
 }
 
+/// Names, numbers and punctuation of a record, or of a branch or action in it.
+const FRAME: usize = 256;
+
 /// About how many bytes a record takes, without encoding it.
 pub(super) fn weight(record: &Record) -> usize {
-    /// Names, numbers and punctuation of a record or of a branch in it.
-    const FRAME: usize = 256;
     FRAME
         + match record {
-            Record::Begun(begun) => begun
-                .plan
-                .branches()
-                .map(|branch| FRAME + branch.payload.text().len())
-                .sum(),
+            Record::Begun(begun) => weight_of_plan(&begun.plan),
             Record::Committed(committed) => committed
                 .votes
                 .iter()
@@ -73,7 +72,44 @@ pub(super) fn weight(record: &Record) -> usize {
                 .iter()
                 .map(|(_, result)| FRAME + result.text().len())
                 .sum(),
-            Record::Aborted(_) => FRAME,
+            Record::Done(Done { result, .. }) => weight_of_result(result.as_ref()),
+            Record::Resolved(resolved) => {
+                let result = match &resolved.resolution {
+                    Resolution::Done { result } => weight_of_result(result.as_ref()),
+                    Resolution::Retry | Resolution::Skip | Resolution::Abandon => 0,
+                };
+                resolved.by.len() + resolved.reason.len() + result
+            }
+            Record::Stuck(stuck) => stuck.error.len(),
+            Record::Aborted(_) | Record::Started(_) | Record::Compensated(_) => FRAME,
             _ => FRAME,
         }
+}
+
+fn weight_of_result(result: Option<&Json>) -> usize {
+    result.map_or(0, |result| result.text().len())
+}
+
+fn weight_of_plan(plan: &Plan) -> usize {
+    let branches = plan.branches();
+    let branches = branches.map(|branch| FRAME + branch.payload.text().text().len());
+    let endpoint = |endpoint: &Endpoint| {
+        let headers = endpoint.headers.iter();
+        let headers = headers.map(|(name, value)| name.len() + value.len());
+        let body = endpoint.body.as_ref();
+        let body = body.map_or(0, |body| body.text().text().len());
+        endpoint.path.text().len() + headers.sum::<usize>() + body
+    };
+    let actions = plan.actions().map(|action| {
+        let act = match &action.act {
+            Task::Operation { payload, .. } => payload.text().text().len(),
+            Task::Endpoint(act) => endpoint(act),
+        };
+        let compensation = match &action.compensation {
+            Compensation::Endpoint(compensate) => endpoint(compensate),
+            Compensation::Operation | Compensation::Nothing => 0,
+        };
+        FRAME + act + compensation
+    });
+    branches.chain(actions).sum()
 }

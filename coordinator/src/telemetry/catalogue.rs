@@ -20,12 +20,14 @@ pub type Entry = (&'static str, Kind, &'static str);
 /// All of them.
 #[rustfmt::skip]
 pub const METRICS: &[Entry] = &[
-    ("accordant_transactions_begun_total", Kind::Counter, "Transactions begun."),
+    ("accordant_transactions_begun_total", Kind::Counter, "Transactions begun, by mode."),
     ("accordant_transactions_total", Kind::Counter, "Transactions decided, by outcome and reason."),
     ("accordant_transaction_duration_seconds", Kind::Histogram, "From the acceptance of a transaction to the end of its last branch."),
     ("accordant_open_transactions", Kind::Gauge, "Transactions that have not ended, by shard."),
     ("accordant_in_doubt", Kind::Gauge, "Branches that may hold locks until a decision reaches them, by participant and shard."),
     ("accordant_in_doubt_oldest_seconds", Kind::Gauge, "Age of the oldest transaction with such a branch, by participant and shard."),
+    ("accordant_stuck_actions", Kind::Gauge, "Actions that wait for an operator, by shard."),
+    ("accordant_oldest_stuck_seconds", Kind::Gauge, "How long the oldest of them has waited, by shard."),
     ("accordant_calls_total", Kind::Counter, "Calls to participants, by participant, verb and answer."),
     ("accordant_inquiries_total", Kind::Counter, "Questions of participants about outcomes, by verdict."),
     ("accordant_participant_halted", Kind::Gauge, "1 if a participant answers from another or an older database."),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use accordant_protocol::effect::Entry;
 use accordant_protocol::id::ParticipantName;
 use accordant_protocol::node::Node;
+use accordant_protocol::plan::{Mode, Plan};
 use accordant_protocol::record::Record;
 use accordant_protocol::time::Timestamp;
 use accordant_protocol::wire::api::AbortReason;
@@ -17,7 +18,13 @@ use crate::journal::group_commit::ShardIndex;
 /// Counts a record that goes into the journal.
 pub fn append(entry: &Entry) {
     match &entry.record {
-        Record::Begun(_) => counter!("accordant_transactions_begun_total").increment(1),
+        Record::Begun(begun) => {
+            let mode = mode(&begun.plan);
+            counter!("accordant_transactions_begun_total", "mode" => mode).increment(1);
+            if entry.record.fate().is_some() {
+                count_outcome("committed", "begun");
+            }
+        }
         Record::Committed(_) => count_outcome("committed", "agreed"),
         Record::Aborted(aborted) => count_outcome("aborted", reason(&aborted.reason)),
         Record::Closed(closed) => {
@@ -27,12 +34,34 @@ pub fn append(entry: &Entry) {
                 counter!("accordant_heuristic_total").increment(1);
             }
         }
-        _ => {}
+        Record::Started(_)
+        | Record::Done(_)
+        | Record::Compensated(_)
+        | Record::Stuck(_)
+        | Record::Resolved(_)
+        | _ => {}
     }
 }
 
 fn count_outcome(outcome: &'static str, reason: &'static str) {
     counter!("accordant_transactions_total", "outcome" => outcome, "reason" => reason).increment(1);
+}
+
+/// Which way of working a plan takes, in one word.
+fn mode(plan: &Plan) -> &'static str {
+    if plan.is_local() {
+        "local"
+    } else if plan.fate().is_some() {
+        "message"
+    } else if !plan.is_atomic() && plan.group().is_some() {
+        "mixed"
+    } else if !plan.is_atomic() {
+        "saga"
+    } else if plan.branches().any(|branch| branch.mode == Mode::Tcc) {
+        "tcc"
+    } else {
+        "two_phase"
+    }
 }
 
 const fn reason(reason: &AbortReason) -> &'static str {
@@ -42,6 +71,7 @@ const fn reason(reason: &AbortReason) -> &'static str {
         AbortReason::Recovered => "recovered",
         AbortReason::Presumed => "presumed",
         AbortReason::Sealed => "sealed",
+        AbortReason::AttemptsUsedUp { .. } => "attempts",
         _ => "other",
     }
 }
@@ -74,6 +104,12 @@ pub fn gauges(shard: ShardIndex, node: &Node) {
         gauge!("accordant_in_doubt", &labels).set(as_float(count));
         gauge!("accordant_in_doubt_oldest_seconds", &labels).set(seconds_since(oldest));
     }
+    let stuck = node.transactions().flat_map(|it| it.course().actions());
+    let stuck = stuck.filter(|action| action.is_stuck());
+    let since: Vec<Timestamp> = stuck.filter_map(|action| action.stuck_at).collect();
+    let oldest = since.iter().min().copied().unwrap_or_else(clock::now);
+    gauge!("accordant_stuck_actions", "shard" => shard.clone()).set(as_float(since.len()));
+    gauge!("accordant_oldest_stuck_seconds", "shard" => shard).set(seconds_since(oldest));
     for (name, _) in node.halted() {
         let name = name.as_str().to_owned();
         gauge!("accordant_participant_halted", "participant" => name).set(1.0);

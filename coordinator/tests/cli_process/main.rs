@@ -10,4 +10,5 @@
 mod config;
 mod look;
 mod serve;
+mod stuck;
 mod support;

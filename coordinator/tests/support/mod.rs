@@ -10,7 +10,7 @@
     reason = "shared by several test programs"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use accordant_coordinator::api::router;
@@ -21,11 +21,11 @@ use accordant_protocol::branch::{Act, Holding, Verb, act};
 use accordant_protocol::id::{BranchIndex, Gtid, ParticipantName};
 use accordant_protocol::json::Json as Text;
 use accordant_protocol::wire::contract::{
-    BranchEnd, FinishAnswer, FinishCall, FinishReply, FinishVerb, Identity, PrepareCall,
+    ActCall, BranchEnd, FinishAnswer, FinishCall, FinishReply, FinishVerb, Identity, PrepareCall,
     PrepareReply, Refusal, Vote,
 };
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -48,6 +48,25 @@ pub struct Inner {
     pub prepares: usize,
     pub finishes: usize,
     pub orders: usize,
+    /// What was asked of it besides branches, in order.
+    pub asked: Vec<Asked>,
+    /// What it answers to that, by [`Asked::what`]: in turn, and the last one from then on.
+    pub script: BTreeMap<String, VecDeque<(u16, String)>>,
+}
+
+/// A call to act, or a request to a plain endpoint.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// `act OPERATION`, `compensate OPERATION`, or `METHOD /path`.
+    pub what: String,
+    pub headers: HeaderMap,
+    pub body: serde_json::Value,
+}
+
+impl Asked {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |it| it.to_str().unwrap())
+    }
 }
 
 impl Stub {
@@ -65,10 +84,30 @@ impl Stub {
         })
     }
 
+    /// Answers this to a question, in turn and the last one from then on.
+    pub fn answers(&self, what: &str, answers: &[(u16, &str)]) {
+        let answers = answers
+            .iter()
+            .map(|(code, body)| (*code, (*body).to_owned()));
+        self.with(|it| it.script.insert(what.to_owned(), answers.collect()));
+    }
+
+    /// What was asked of it besides branches, in order.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.with(|it| it.asked.clone())
+    }
+
+    /// The same in one word each.
+    pub fn said(&self) -> Vec<String> {
+        self.asked().into_iter().map(|it| it.what).collect()
+    }
+
     pub async fn serve(&self) -> String {
         let router = Router::new()
             .route("/accordant/v1/prepare", post(prepare))
             .route("/accordant/v1/finish", post(finish))
+            .route("/accordant/v1/act", post(do_act))
+            .fallback(plain)
             .with_state(self.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -81,6 +120,19 @@ impl Inner {
     fn identity(&self) -> Identity {
         let first = || Identity { system: "1/1".to_owned(), timeline: 1, starts: 1 };
         self.identity.clone().unwrap_or_else(first)
+    }
+
+    fn answer(&mut self, asked: Asked, unasked: String) -> (u16, String) {
+        let script = self.script.get_mut(&asked.what);
+        self.asked.push(asked);
+        if self.down {
+            return (503, "down".to_owned());
+        }
+        let next = script.and_then(|script| match script.len() {
+            0 | 1 => script.front().cloned(),
+            _ => script.pop_front(),
+        });
+        next.unwrap_or((200, unasked))
     }
 }
 
@@ -135,6 +187,45 @@ async fn prepare(
     })
 }
 
+/// Keeps no barrier: it does what it is told as often as it is told.
+async fn do_act(
+    State(stub): State<Stub>,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, String) {
+    let call: ActCall = serde_json::from_str(&body).unwrap();
+    let what = format!("{} {}", call.verb.word(), call.operation);
+    let body = serde_json::from_str(&body).unwrap();
+    let unasked = format!(r#"{{"done":{{"result":{{"from":"{}"}}}}}}"#, call.operation);
+    let (code, answer) = stub.with(|it| it.answer(Asked { what, headers, body }, unasked));
+    let identity = stub.with(|it| serde_json::to_string(&it.identity()).unwrap());
+    let attempt = call.attempt.0;
+    let reply = format!(r#"{{"attempt":{attempt},"identity":{identity},"answer":{answer}}}"#);
+    (StatusCode::from_u16(code).unwrap(), reply)
+}
+
+async fn plain(
+    State(stub): State<Stub>,
+    method: http::Method,
+    uri: http::Uri,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, HeaderMap, String) {
+    let what = format!("{method} {uri}");
+    let body = serde_json::from_str(&body).unwrap_or_default();
+    let unasked = format!(r#"{{"id":"{}"}}"#, uri.path().trim_matches('/'));
+    let (code, answer) = stub.with(|it| it.answer(Asked { what, headers, body }, unasked));
+    let code = StatusCode::from_u16(code).unwrap();
+    let mut headers = HeaderMap::new();
+    if code.is_redirection() {
+        headers.insert("location", "/elsewhere".parse().unwrap());
+    }
+    if code == StatusCode::TOO_EARLY {
+        headers.insert("retry-after", answer.parse().unwrap());
+    }
+    (code, headers, answer)
+}
+
 async fn finish(
     State(stub): State<Stub>,
     Json(call): Json<FinishCall>,
@@ -150,8 +241,8 @@ async fn finish(
             let key = (order.gtid, order.branch);
             let holding = it.holdings.get(&key).copied().unwrap_or(Holding::Nothing);
             let verb = match order.verb {
-                FinishVerb::Commit => Verb::Commit,
-                FinishVerb::Abort => Verb::Abort,
+                FinishVerb::Commit | FinishVerb::Confirm => Verb::Commit,
+                FinishVerb::Abort | FinishVerb::Cancel => Verb::Abort,
             };
             let result = order
                 .want_result
@@ -204,6 +295,22 @@ impl Bed {
         b: Stub,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
+        let bed = Self::serve(store, a, b, change).await;
+        bed.coordinator.owned_all().await;
+        bed
+    }
+
+    /// One that may own nothing.
+    pub async fn unowned(store: Arc<dyn Store>) -> Self {
+        Self::serve(store, Stub::default(), Stub::default(), |_| {}).await
+    }
+
+    async fn serve(
+        store: Arc<dyn Store>,
+        a: Stub,
+        b: Stub,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut registry = Registry::default();
         for (name, stub) in [("a", &a), ("b", &b)] {
             registry
@@ -213,7 +320,6 @@ impl Bed {
         let mut settings = Settings::new(registry, "test".to_owned());
         change(&mut settings);
         let coordinator = Arc::new(Coordinator::start(store, settings).unwrap());
-        coordinator.owned_all().await;
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let router = router(Arc::clone(&coordinator), metrics);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

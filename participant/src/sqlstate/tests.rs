@@ -6,7 +6,8 @@ use accordant_testbed_postgres::Postgres;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::*;
-use crate::statement::{self, End, Session};
+use crate::barrier::Verb;
+use crate::statement::{self, Bounds, End, Session};
 
 const WORK: &str = "insert into note values (1)";
 
@@ -309,6 +310,48 @@ async fn seal_behind_a_marker_is_blocked() {
     assert_eq!(
         (code(&error), of_seal(&error)),
         coded("55P03", SealFault::Blocked)
+    );
+}
+
+async fn planned(server: &Postgres) -> PgConnection {
+    let mut connection = connect(server).await;
+    run(&mut connection, statement::PLANS).await.unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn errors_of_the_rows_of_a_barrier() {
+    let server = start().await;
+    let bounds = Bounds { statement_ms: 9_000, idle_ms: 9_000, lock_ms: 50 };
+    let cross = |verb| statement::cross(&gid(1), verb, Epoch(1), bounds, 50).0;
+    let mut first = planned(&server).await;
+    run(&mut first, cross(Verb::Act)).await.unwrap();
+    for verb in [Verb::Act, Verb::Compensate] {
+        let mut second = planned(&server).await;
+        let error = run(&mut second, cross(verb)).await.unwrap_err();
+        assert_eq!(
+            (code(&error), of_crossing(&error)),
+            coded("55P03", CrossingFault::AtWork)
+        );
+    }
+    // A snapshot from before the row cannot tell what it says.
+    let mut late = planned(&server).await;
+    run(&mut late, "begin isolation level repeatable read; select 1")
+        .await
+        .unwrap();
+    run(&mut first, "commit").await.unwrap();
+    let bar = "execute accordant_bar ('GTID', 0, 'act', 'skipped', 'a', 1, 1)";
+    let bar = bar.replace("GTID", &gid(1).gtid.to_string());
+    let error = run(&mut late, bar).await.unwrap_err();
+    assert_eq!(
+        (code(&error), of_crossing(&error)),
+        coded("40001", CrossingFault::Passing)
+    );
+    run(&mut late, "rollback; deallocate all").await.unwrap();
+    let error = run(&mut late, cross(Verb::Try)).await.unwrap_err();
+    assert_eq!(
+        (code(&error), of_crossing(&error)),
+        coded("26000", CrossingFault::Unknown)
     );
 }
 

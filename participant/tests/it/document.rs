@@ -1,9 +1,11 @@
 //! `docs/participants.md` says what is so.
 
+use accordant_participant::BarrierMarkdown;
 use accordant_participant::protocol::branch::TableMarkdown;
 use accordant_participant::protocol::wire::api::OutcomeReply;
 use accordant_participant::protocol::wire::contract::{
-    BranchEnd, FinishCall, FinishReply, PrepareCall, PrepareReply, Vote,
+    ActAnswer, ActCall, ActReply, BranchEnd, FinishCall, FinishOrder, FinishReply, PrepareCall,
+    PrepareReply, Vote,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,6 +40,10 @@ fn every_example_is_of_the_type_that_stands_above_it() {
             "FinishCall" => same::<FinishCall>(example),
             "FinishReply" => same::<FinishReply>(example),
             "BranchEnd" => same::<BranchEnd>(example),
+            "FinishOrder" => same::<FinishOrder>(example),
+            "ActCall" => same::<ActCall>(example),
+            "ActReply" => same::<ActReply>(example),
+            "ActAnswer" => same::<ActAnswer>(example),
             "OutcomeReply" => same::<OutcomeReply>(example),
             _ => panic!("no type {name}"),
         }
@@ -55,5 +61,9 @@ fn the_table_is_the_one_in_the_code() {
     assert!(
         DOCUMENT.contains(&TableMarkdown.to_string()),
         "{TableMarkdown}"
+    );
+    assert!(
+        DOCUMENT.contains(&BarrierMarkdown.to_string()),
+        "{BarrierMarkdown}"
     );
 }

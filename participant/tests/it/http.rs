@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use accordant_participant::Participant;
 use accordant_participant::protocol::wire::contract::{
-    FINISH_PATH, FinishVerb, PREPARE_PATH, Vote,
+    ACT_PATH, ActVerb, FINISH_PATH, FinishVerb, PREPARE_PATH, Vote,
 };
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::support::{bank, call, debit_call, fresh, order, post, prepare, refusal_code};
+use crate::support::{bank, call, debit_call, fresh, order, post, prepare, refusal_code, spend};
 
 fn valid() -> Value {
     serde_json::to_value(debit_call(fresh(), 1)).unwrap()
@@ -55,6 +55,13 @@ async fn all_refused(path: &str, calls: impl IntoIterator<Item = (String, u16)>)
     assert!(bank.prepared().await.is_empty());
 }
 
+fn tcc_in_one_phase() -> String {
+    let mut call = valid();
+    call["mode"] = json!("tcc");
+    call["one_phase"] = json!(true);
+    call.to_string()
+}
+
 const INJECTION: &str = "acc.0.00001.000000001' ; drop table account; --";
 
 #[tokio::test]
@@ -82,8 +89,36 @@ async fn malformed_prepare_is_refused_and_begins_nothing() {
         (with("participant", json!("another")), 421),
         (without("payload"), 400),
         (without("watermark"), 400),
+        (with("mode", json!("local")), 422),
+        (with("mode", json!("three_phase")), 400),
+        (tcc_in_one_phase(), 422),
     ];
     all_refused(PREPARE_PATH, calls).await;
+}
+
+#[tokio::test]
+async fn malformed_act_is_refused_and_begins_nothing() {
+    let with = |field: &str, value: Value| {
+        let mut call = serde_json::to_value(spend(fresh(), ActVerb::Act, 1)).unwrap();
+        call[field] = value;
+        call.to_string()
+    };
+    let calls = [
+        (String::new(), 400),
+        ("\u{0}".to_owned(), 400),
+        ("[".repeat(100_000), 400),
+        (with("gtid", json!(INJECTION)), 400),
+        (with("branch", json!(96)), 422),
+        (with("verb", json!("prepare")), 400),
+        (with("attempt", json!(-1)), 400),
+        (with("operation", json!("a'b")), 400),
+        (with("unheard_of", json!(1)), 400),
+        (with("payload", json!("x".repeat(64 * 1024))), 413),
+        (with("payload", json!("x".repeat(1024 * 1024))), 413),
+        (with("result", json!("x".repeat(16 * 1024))), 413),
+        (with("participant", json!("another")), 421),
+    ];
+    all_refused(ACT_PATH, calls).await;
 }
 
 #[tokio::test]
@@ -100,6 +135,12 @@ async fn malformed_finish_is_refused_and_begins_nothing() {
         (finish("branch", json!(96)), 422),
         (finish("gtid", json!(INJECTION)), 400),
         (finish("more", json!(1)), 400),
+        (finish("verb", json!("confirm")), 422),
+        (finish("verb", json!("cancel")), 422),
+        (
+            finish("work", json!({"operation": "reserve", "payload": 1})),
+            422,
+        ),
         (
             json!({"participant": "another", "orders": []}).to_string(),
             421,
@@ -117,6 +158,11 @@ async fn extreme_numbers_are_taken_without_a_panic() {
     let bank = bank().await;
     let participant = bank.participant().await;
     for field in ["epoch", "deadline", "watermark"] {
+        let mut act = serde_json::to_value(spend(fresh(), ActVerb::Act, 1)).unwrap();
+        act[field] = json!(u64::MAX);
+        let (status, reply) = post(&participant, ACT_PATH, act.to_string()).await;
+        assert_eq!(status, StatusCode::OK, "{field}: {reply}");
+        assert!(reply["answer"]["done"].is_object(), "{field}: {reply}");
         let (status, reply) = post(&participant, PREPARE_PATH, with(field, json!(u64::MAX))).await;
         assert_eq!(status, StatusCode::OK, "{field}: {reply}");
         assert!(reply["vote"]["yes"].is_object(), "{field}: {reply}");

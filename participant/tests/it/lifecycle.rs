@@ -151,3 +151,28 @@ async fn many_orders_are_independent() {
         reply.identity
     );
 }
+
+#[tokio::test]
+async fn tables_of_the_first_version_are_brought_up_to_date_and_keep_what_they_hold() {
+    let bank = bank().await;
+    let first = accordant_migrations::participant::POSTGRES[0].sql;
+    bank.run(&format!(
+        "create schema accordant; {first};
+        create table accordant.migration (version integer primary key, name text not null,
+            applied_at timestamptz not null default now());
+        insert into accordant.migration (version, name) values (1, 'branch');
+        insert into accordant.branch (gtid, branch, op, state) values ('old', 0, '2pc', 'aborted')"
+    ))
+    .await;
+    let builder = bank.builder().migrate(false);
+    let refused = builder.connect().await.unwrap_err().to_string();
+    assert!(refused.contains("version 1"), "{refused}");
+    let participant = bank.participant().await;
+    let gtid = fresh();
+    is_yes(&prepare(&participant, &debit_call(gtid, 30)).await);
+    assert_eq!(commit(&participant, gtid).await, COMMITTED);
+    bank.run("do $$ begin assert (select count(*) from accordant.branch) = 2; end $$")
+        .await;
+    bank.run("do $$ begin assert (select count(*) from accordant.outbox) = 0; end $$")
+        .await;
+}

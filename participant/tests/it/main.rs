@@ -1,6 +1,10 @@
 //! The participant against a real PostgreSQL.
 
 #[cfg(test)]
+mod actions;
+#[cfg(test)]
+mod call_back;
+#[cfg(test)]
 mod document;
 #[cfg(test)]
 mod faults;
@@ -8,6 +12,10 @@ mod faults;
 mod http;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod local;
+#[cfg(test)]
+mod outbox;
 #[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
@@ -17,8 +25,12 @@ mod retention;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod stub;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod sweep;
+#[cfg(test)]
+mod tcc;
 #[cfg(test)]
 mod traps;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use accordant_participant::protocol::wire::contract::{BranchEnd, Vote};
+use accordant_participant::protocol::wire::contract::{ActVerb, BranchEnd, Vote};
 use accordant_testbed_postgres::Postgres;
 use sqlx::Row as _;
 use sqlx::postgres::PgConnectOptions;
@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use crate::support::{
-    Bank, COMMITTED, abort, bank, commit, debit_call, fresh, is_yes, prepare, result_of, start,
-    until,
+    Bank, COMMITTED, abort, act, bank, commit, debit_call, fresh, is_done, is_refused, is_yes,
+    prepare, result_of, spend, start, until,
 };
 
 /// Stands between a participant and its server, and cuts the connection once the server has been
@@ -167,6 +167,43 @@ async fn lost_answer_to_the_seal_of_a_refusal_is_asked_for_again() {
     );
 }
 
+#[tokio::test]
+async fn lost_answer_to_the_commit_of_an_act_or_a_compensation_is_looked_up() {
+    let bank = bank().await;
+    let cutter = Cutter::start(&bank, "unlisten *; commit\0").await;
+    let builder = bank.builder().database_options(cutter.options(&bank));
+    let participant = builder.connect().await.unwrap();
+    let (gtid, never) = (fresh(), fresh());
+    for (gtid, verb, result) in [
+        (gtid, ActVerb::Act, Some("70")),
+        (gtid, ActVerb::Compensate, Some("70")),
+        (never, ActVerb::Compensate, None),
+    ] {
+        cutter.armed.store(true, Ordering::SeqCst);
+        is_done(&act(&participant, &spend(gtid, verb, 30)).await, result);
+        assert!(
+            !cutter.armed.load(Ordering::SeqCst),
+            "the connection was not cut"
+        );
+    }
+    assert_eq!(bank.cents().await, 100);
+}
+
+#[tokio::test]
+async fn lost_answer_to_the_seal_of_a_refused_act_is_asked_for_again() {
+    let bank = bank().await;
+    let cutter = Cutter::start(&bank, "'skipped'").await;
+    let builder = bank.builder().database_options(cutter.options(&bank));
+    let participant = builder.connect().await.unwrap();
+    cutter.armed.store(true, Ordering::SeqCst);
+    let answer = act(&participant, &spend(fresh(), ActVerb::Act, 300)).await;
+    is_refused(&answer, "insufficient_funds");
+    assert!(
+        !cutter.armed.load(Ordering::SeqCst),
+        "the connection was not cut"
+    );
+}
+
 async fn waiting_for_a_standby(bank: &Bank) -> i64 {
     let waits = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
     sqlx::query(waits)
@@ -213,4 +250,45 @@ async fn vote_that_is_only_read_waits_for_the_standby_too() {
     is_yes(&first.await.unwrap());
     is_yes(&second.await.unwrap());
     assert_eq!(commit(&two, gtid).await, COMMITTED);
+}
+
+#[tokio::test]
+async fn done_that_is_only_read_waits_for_the_standby_too() {
+    let server = start(Postgres::builder()).await;
+    let bank = Bank::on(&server).await;
+    // Two of them have no session yet that could remember the old setting.
+    let (one, two) = (bank.participant().await, bank.participant().await);
+    let early = bank.participant().await;
+    let (done, kept_out) = (fresh(), fresh());
+    is_done(
+        &act(&early, &spend(done, ActVerb::Act, 30)).await,
+        Some("70"),
+    );
+    bank.run("alter system set synchronous_standby_names = 'nobody'")
+        .await;
+    bank.run("select pg_reload_conf()").await;
+    until("new sessions know it", || async {
+        let row = sqlx::query("select current_setting('synchronous_standby_names')");
+        let row = row.fetch_one(&mut bank.admin().await).await.unwrap();
+        row.get::<String, _>(0) == "nobody"
+    })
+    .await;
+    let first = spend(kept_out, ActVerb::Compensate, 30);
+    let first = tokio::spawn(async move { act(&one, &first).await });
+    until("what was written waits", || async {
+        waiting_for_a_standby(&bank).await == 1
+    })
+    .await;
+    let second = spend(done, ActVerb::Act, 30);
+    let second = tokio::spawn(async move { act(&two, &second).await });
+    until("what was read waits", || async {
+        waiting_for_a_standby(&bank).await == 2
+    })
+    .await;
+    assert!(!first.is_finished() && !second.is_finished());
+    bank.run("alter system reset synchronous_standby_names")
+        .await;
+    bank.run("select pg_reload_conf()").await;
+    is_done(&first.await.unwrap(), None);
+    is_done(&second.await.unwrap(), Some("70"));
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use accordant_participant::protocol::time::Timestamp;
+use accordant_participant::protocol::wire::contract::ActVerb::{Act, Compensate};
 use accordant_participant::protocol::wire::contract::{BranchEnd, FinishVerb};
 use sqlx::Row as _;
 
 use crate::support::{
-    Bank, COMMITTED, abort, bank, call, commit, debit_call, finish_many, fresh, is_yes, minted_at,
-    now_ms, order, prepare, try_prepare,
+    Bank, COMMITTED, abort, act, bank, call, commit, debit_call, finish_many, fresh, is_done,
+    is_yes, minted_at, now_ms, order, prepare, spend, try_act, try_prepare,
 };
 
 async fn rows(bank: &Bank) -> i64 {
@@ -111,4 +112,54 @@ async fn floor_that_rises_all_the_time_settles_only_what_was_refused_for_long() 
         .await;
     assert_eq!(raise(start + 31).await, 1);
     assert_eq!(bank.state(young).await, None);
+}
+
+#[tokio::test]
+async fn act_below_the_floor_is_refused_and_its_rows_are_deleted() {
+    let bank = bank().await;
+    let participant = bank
+        .builder()
+        .retention(Duration::from_secs(1), Duration::ZERO)
+        .connect()
+        .await
+        .unwrap();
+    let start = now_ms() - 100_000;
+    let (old, never, young) = (
+        minted_at(start),
+        minted_at(start + 10),
+        minted_at(start + 31),
+    );
+    for gtid in [old, young] {
+        is_done(
+            &act(&participant, &spend(gtid, Act, 1)).await,
+            Some(if gtid == old { "99" } else { "98" }),
+        );
+    }
+    let mut carrier = spend(fresh(), Compensate, 1);
+    carrier.watermark = Timestamp::from_millis(start + 30);
+    is_done(&act(&participant, &carrier).await, None);
+    // The floor stands, and the rows below it have not been deleted yet.
+    let floor = start + 30;
+    bank.run(&format!(
+        "insert into accordant.floor (issuer, minted, settling)
+        values ('test.0.00001', {floor}, {floor})"
+    ))
+    .await;
+    is_done(&act(&participant, &spend(old, Act, 1)).await, Some("99"));
+    for (gtid, verb) in [(old, Compensate), (never, Act), (never, Compensate)] {
+        let refused = try_act(&participant, &spend(gtid, verb, 1)).await;
+        assert_eq!(refused.unwrap_err().0.as_u16(), 410, "{verb:?}");
+        assert_eq!(bank.rows(never).await, Vec::<String>::new());
+    }
+    assert_eq!(participant.retain_once().await.unwrap(), 1);
+    assert!(bank.rows(old).await.is_empty());
+    for verb in [Act, Compensate] {
+        let refused = try_act(&participant, &spend(old, verb, 1)).await;
+        assert_eq!(refused.unwrap_err().0.as_u16(), 410, "{verb:?}");
+    }
+    is_done(
+        &act(&participant, &spend(young, Compensate, 1)).await,
+        Some("98"),
+    );
+    assert_eq!(bank.cents().await, 99);
 }

@@ -11,8 +11,8 @@ use accordant_participant::protocol::id::{
 };
 use accordant_participant::protocol::time::Timestamp;
 use accordant_participant::protocol::wire::contract::{
-    BranchEnd, FINISH_PATH, FinishCall, FinishOrder, FinishReply, FinishVerb, PREPARE_PATH,
-    PrepareCall, PrepareReply, Vote,
+    ACT_PATH, ActAnswer, ActCall, ActReply, ActVerb, BranchEnd, FINISH_PATH, FinishCall,
+    FinishOrder, FinishReply, FinishVerb, PREPARE_PATH, PrepareCall, PrepareReply, Vote,
 };
 use accordant_participant::{Branch, Builder, Participant, Refusal};
 use accordant_testbed_postgres::Postgres;
@@ -143,6 +143,41 @@ pub(crate) async fn debit(branch: &mut Branch, order: Debit) -> Result<i64, Refu
     }
 }
 
+/// Gives back what was debited, and returns what it was told that the debit had left.
+pub(crate) async fn refund(
+    branch: &mut Branch,
+    order: Debit,
+    left: Option<i64>,
+) -> Result<Option<i64>, Refusal> {
+    sqlx::query("update account set cents = cents + $1 where id = $2")
+        .bind(order.cents)
+        .bind(order.account)
+        .execute(branch.connection())
+        .await?;
+    Ok(left)
+}
+
+/// Moves what was debited to account 2.
+pub(crate) async fn pass_on(
+    branch: &mut Branch,
+    order: Debit,
+    left: Option<i64>,
+) -> Result<Option<i64>, Refusal> {
+    sqlx::query("update account set cents = cents + $1 where id = 2")
+        .bind(order.cents)
+        .execute(branch.connection())
+        .await?;
+    Ok(left)
+}
+
+pub(crate) async fn nothing_after_sql(
+    _: &mut Branch,
+    _: String,
+    _: Option<()>,
+) -> Result<(), Refusal> {
+    Ok(())
+}
+
 /// Runs the text of the payload as SQL: a handler for whatever a test needs.
 pub(crate) async fn run_sql(branch: &mut Branch, text: String) -> Result<(), Refusal> {
     sqlx::raw_sql(sqlx::AssertSqlSafe(text))
@@ -180,6 +215,9 @@ impl Bank {
             .no_background()
             .sweep(Duration::from_millis(20), Duration::ZERO)
             .operation("debit", debit)
+            .action("debit", debit, refund)
+            .tcc("debit", debit, pass_on, refund)
+            .action("sql", run_sql, nothing_after_sql)
             .operation("sql", run_sql)
             .operation("sql_blindly", run_sql_blindly)
     }
@@ -203,6 +241,14 @@ impl Bank {
         row.map(|row| row.get(0))
     }
 
+    /// The rows of branch 0, as in `act done`, by operation.
+    pub(crate) async fn rows(&self, gtid: Gtid) -> Vec<String> {
+        let rows = "select op || ' ' || state from accordant.branch where gtid = $1 order by op";
+        let rows = sqlx::query(rows).bind(gtid.to_string());
+        let rows = rows.fetch_all(&mut self.admin().await).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     pub(crate) async fn is_prepared(&self, gtid: Gtid) -> bool {
         self.prepared().await.contains(&gid(gtid).to_string())
     }
@@ -212,6 +258,14 @@ impl Bank {
             sqlx::query("select gid from pg_prepared_xacts where database = current_database()");
         let rows = rows.fetch_all(&mut self.admin().await).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Sessions that wait for a lock.
+    pub(crate) async fn waiting_for_locks(&self) -> i64 {
+        let count = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        let row = sqlx::query(count);
+        row.fetch_one(&mut self.admin().await).await.unwrap().get(0)
     }
 
     /// Sessions of participants that have a transaction open.
@@ -246,6 +300,69 @@ pub(crate) fn debit_call(gtid: Gtid, cents: i64) -> PrepareCall {
     call(gtid, "debit", json!({"account": 1, "cents": cents}))
 }
 
+pub(crate) fn act_call(
+    gtid: Gtid,
+    verb: ActVerb,
+    operation: &str,
+    payload: serde_json::Value,
+) -> ActCall {
+    let call = json!({
+        "gtid": gtid, "branch": 0, "participant": "bank", "verb": verb, "attempt": 1, "epoch": 1,
+        "deadline": now_ms() + 20_000, "watermark": 0, "operation": operation, "payload": payload,
+    });
+    serde_json::from_str(&call.to_string()).unwrap()
+}
+
+/// The call to debit account 1, or to give back what was debited.
+pub(crate) fn spend(gtid: Gtid, verb: ActVerb, cents: i64) -> ActCall {
+    act_call(gtid, verb, "debit", json!({"account": 1, "cents": cents}))
+}
+
+/// A reply of any status to `act`, or the reply.
+pub(crate) async fn try_act(
+    participant: &Participant,
+    call: &ActCall,
+) -> Result<ActReply, (StatusCode, serde_json::Value)> {
+    let (status, body) = post(participant, ACT_PATH, serde_json::to_string(call).unwrap()).await;
+    if status == StatusCode::OK {
+        Ok(serde_json::from_str(&body.to_string()).unwrap())
+    } else {
+        Err((status, body))
+    }
+}
+
+pub(crate) async fn act(participant: &Participant, call: &ActCall) -> ActAnswer {
+    try_act(participant, call).await.unwrap().answer
+}
+
+/// Done, with a result of this text.
+#[track_caller]
+pub(crate) fn is_done(answer: &ActAnswer, result: Option<&str>) {
+    let ActAnswer::Done { result: found } = answer else {
+        panic!("not done: {answer:?}")
+    };
+    let found = found
+        .as_ref()
+        .map(accordant_participant::protocol::json::Json::text);
+    assert_eq!(found, result);
+}
+
+#[track_caller]
+pub(crate) fn is_refused(answer: &ActAnswer, code: &str) {
+    let ActAnswer::Refused { refusal } = answer else {
+        panic!("not refused: {answer:?}")
+    };
+    assert_eq!(refusal.code, code);
+}
+
+#[track_caller]
+pub(crate) fn is_later(answer: &ActAnswer, part: &str) {
+    let ActAnswer::RetryLater { reason } = answer else {
+        panic!("not later: {answer:?}")
+    };
+    assert!(reason.contains(part), "{reason}");
+}
+
 pub(crate) fn order(gtid: Gtid, verb: FinishVerb) -> FinishOrder {
     FinishOrder {
         gtid,
@@ -255,6 +372,7 @@ pub(crate) fn order(gtid: Gtid, verb: FinishVerb) -> FinishOrder {
         epoch: Epoch(1),
         watermark: Timestamp::ZERO,
         want_result: false,
+        work: None,
     }
 }
 

@@ -1,14 +1,14 @@
 //! The machine that follows the table.
 
-use crate::effect::Urgency;
+use crate::effect::{Answer, Urgency};
 use crate::id::{Attempt, BranchIndex};
 use crate::limits::REASON_BYTES_MAX;
-use crate::plan::Plan;
+use crate::plan::{Gate, Order, Plan};
 use crate::record::{Aborted, Closed, Committed, Fate, Record, VoteRecord};
 use crate::recovery::Resumption;
 use crate::time::Timestamp;
 use crate::wire::api::AbortReason;
-use crate::wire::contract::{BranchEnd, FinishVerb, Identity, Refusal, Vote, cut};
+use crate::wire::contract::{Refusal, cut};
 
 use super::progress::{Ended, Progress, Stage};
 use super::reading::{Reading, read};
@@ -19,8 +19,10 @@ use super::table::{InputKind, Phase, Rule, rule};
 pub struct Group {
     phase: Phase,
     branches: Vec<Progress>,
-    /// The plan is one branch alone, which commits by itself.
+    /// Only the marker or a seal at the lone branch decides.
     delegated: bool,
+    /// The lone branch is the sender's own local transaction: nobody is told to do its work.
+    local: bool,
     reason: Option<AbortReason>,
     /// Spreads the pauses before repeats.
     seed: u64,
@@ -49,73 +51,6 @@ pub enum Input {
     },
 }
 
-/// What a call came to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Answer {
-    /// The reply to prepare.
-    Vote {
-        /// The database that answered.
-        identity: Identity,
-        /// What it says.
-        vote: Vote,
-    },
-    /// The answer to an order of phase two.
-    End {
-        /// The database that answered.
-        identity: Identity,
-        /// What it says.
-        end: BranchEnd,
-    },
-    /// No reply, or one that is none: unknown, neither yes nor no.
-    Unanswered {
-        /// What happened, for people.
-        error: String,
-    },
-}
-
-/// What the group wants done.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Order {
-    /// Write this down.
-    Record {
-        /// The fact.
-        record: Record,
-        /// Whether anybody waits for it.
-        urgency: Urgency,
-    },
-    /// Tell a branch to do its work and vote, or to commit by itself.
-    Prepare {
-        /// Which.
-        branch: BranchIndex,
-        /// Which try this is.
-        attempt: Attempt,
-        /// Commit by itself.
-        one_phase: bool,
-    },
-    /// Tell a branch how it ends.
-    Finish {
-        /// What must be durable first.
-        after: Gate,
-        /// Which.
-        branch: BranchIndex,
-        /// How.
-        verb: FinishVerb,
-        /// Which try this is.
-        attempt: Attempt,
-        /// The result is not known: bring it along.
-        want_result: bool,
-    },
-}
-
-/// What must be durable before an order is carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Gate {
-    /// Nothing that is not durable yet.
-    Open,
-    /// The record that was ordered in the same step.
-    Record,
-}
-
 /// An input that no correct peer sends in this phase. The state is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{input:?} has no place in {phase:?}")]
@@ -130,17 +65,17 @@ impl Group {
     /// A group whose `Begun` is on its way into the journal.
     #[must_use]
     pub fn begin(plan: &Plan, seed: u64) -> Self {
-        let delegated = plan.is_delegated();
-        let phase = if delegated {
-            Phase::Handing
-        } else {
-            Phase::Beginning
+        let (delegated, local) = (plan.is_delegated(), plan.is_local());
+        let phase = match (delegated, plan.is_atomic()) {
+            (true, _) => Phase::Handing,
+            (false, true) => Phase::Beginning,
+            (false, false) => Phase::Held,
         };
         let branches = plan.branches();
         let branches = branches
             .map(|it| Progress::new(it.index, it.name.clone()))
             .collect();
-        Self { phase, branches, delegated, reason: None, seed }
+        Self { phase, branches, delegated, local, reason: None, seed }
     }
 
     /// A group that was found in the journal, and what is to be done for it first.
@@ -231,6 +166,8 @@ impl Group {
         match self.phase {
             Phase::Beginning
             | Phase::Preparing
+            | Phase::Held
+            | Phase::PreparingPivot
             | Phase::Handing
             | Phase::Delegated
             | Phase::Recalling => None,
@@ -248,13 +185,15 @@ impl Group {
 
     fn durable(&mut self, now: Timestamp, orders: &mut Vec<Order>) -> Result<(), Refused> {
         match self.rule(InputKind::Durable)? {
-            Rule::To(Phase::Preparing) => {
-                self.phase = Phase::Preparing;
+            Rule::To(phase @ (Phase::Preparing | Phase::PreparingPivot)) => {
+                self.phase = phase;
                 self.ask_all(false, orders);
             }
             Rule::To(Phase::Delegated) => {
                 self.phase = Phase::Delegated;
-                self.ask_all(true, orders);
+                if !self.local {
+                    self.ask_all(true, orders);
+                }
             }
             Rule::To(Phase::Closed) => self.close(now, orders),
             Rule::To(phase) => {
@@ -273,19 +212,16 @@ impl Group {
                 self.phase = Phase::Recalling;
                 self.tell_abort(Gate::Open, orders);
             }
-            Rule::To(_) => {
+            Rule::To(phase) => {
                 let late = || self.branches.iter().filter(|branch| !branch.has_agreed());
                 let branches = late().map(|branch| branch.name.clone()).collect();
                 let errors = late().filter_map(|branch| {
-                    let error = branch.last_error.as_ref()?;
+                    let error = branch.calls.last_error.as_ref()?;
                     Some(cut(&format!("{}: {error}", branch.name), REASON_BYTES_MAX))
                 });
                 let errors = errors.collect();
-                self.abort(
-                    now,
-                    AbortReason::DeadlinePassed { branches, errors },
-                    orders,
-                );
+                let reason = AbortReason::DeadlinePassed { branches, errors };
+                self.abort(now, phase, reason, orders);
             }
             Rule::Until(_) | Rule::Stay | Rule::Refuse => {}
         }
@@ -305,8 +241,7 @@ impl Group {
         let Some(branch) = self.branch_mut(index) else {
             return Ok(());
         };
-        // Only the latest attempt is listened to, and only once.
-        if branch.attempt != attempt || !branch.in_flight {
+        if !branch.calls.listens_to(attempt) {
             return Ok(());
         }
         match read(branch, delegated, answer) {
@@ -334,7 +269,7 @@ impl Group {
         }
         if let Some(branch) = self.branch_mut(index) {
             branch.begin(Stage::Agreed);
-            branch.in_flight = false;
+            branch.calls.in_flight = false;
             branch.vote = Some(vote);
         }
         match rule {
@@ -369,13 +304,13 @@ impl Group {
         };
         let reason = AbortReason::Refused { branch: branch.name.clone(), refusal: refusal.clone() };
         branch.begin(Stage::Refused(refusal));
-        branch.in_flight = false;
+        branch.calls.in_flight = false;
         if phase == Phase::RecordingAbort {
             self.phase = phase;
             self.record_abort(now, reason, orders);
             self.end_all(Ended::Aborted);
         } else {
-            self.abort(now, reason, orders);
+            self.abort(now, phase, reason, orders);
         }
         Ok(())
     }
@@ -446,12 +381,33 @@ impl Group {
         Ok(())
     }
 
-    /// The owner that began the group decides abort. Nothing need be durable first: whoever finds
-    /// the group begun and undecided aborts it too.
-    fn abort(&mut self, now: Timestamp, reason: AbortReason, orders: &mut Vec<Order>) {
-        self.phase = Phase::Aborting;
+    /// The owner that began the group decides abort. Where the group is the whole plan nothing need
+    /// be durable first: whoever finds it begun and undecided aborts it too. A pivot that is found
+    /// so is led forward again, so its abort is.
+    fn abort(
+        &mut self,
+        now: Timestamp,
+        phase: Phase,
+        reason: AbortReason,
+        orders: &mut Vec<Order>,
+    ) {
+        self.phase = phase;
         self.record_abort(now, reason, orders);
-        self.tell_abort(Gate::Open, orders);
+        let after = if phase == Phase::Aborting {
+            Gate::Open
+        } else {
+            Gate::Record
+        };
+        self.tell_abort(after, orders);
+    }
+
+    /// Aborts a pivot that this owner has not asked to prepare, but an earlier one may have.
+    pub(crate) fn abort_held(&mut self, now: Timestamp, reason: AbortReason) -> Vec<Order> {
+        let mut orders = Vec::new();
+        if self.phase == Phase::Held {
+            self.abort(now, Phase::DecidingAbort, reason, &mut orders);
+        }
+        orders
     }
 
     fn record_commit(&mut self, at: Timestamp, orders: &mut Vec<Order>) {
@@ -466,14 +422,14 @@ impl Group {
 
     fn record_abort(&mut self, at: Timestamp, reason: AbortReason, orders: &mut Vec<Order>) {
         self.reason = Some(reason.clone());
-        let record = Record::Aborted(Aborted { at, reason });
+        let record = Record::Aborted(Aborted { at, reason, compensate: Vec::new() });
         orders.push(Order::Record { record, urgency: Urgency::Forced });
     }
 
     fn ask_all(&mut self, one_phase: bool, orders: &mut Vec<Order>) {
         for branch in &mut self.branches {
             branch.begin(Stage::Asked);
-            let attempt = branch.call();
+            let attempt = branch.calls.call();
             orders.push(Order::Prepare { branch: branch.index, attempt, one_phase });
         }
     }
@@ -489,8 +445,8 @@ impl Group {
                 branch.end(ended);
                 continue;
             }
-            branch.begin(Stage::Told(FinishVerb::Commit));
-            orders.push(finish(branch, after, FinishVerb::Commit));
+            branch.begin(Stage::Told(Fate::Commit));
+            orders.push(finish(branch, after, Fate::Commit));
         }
     }
 
@@ -498,8 +454,8 @@ impl Group {
     /// stops a late repeat of the prepare call.
     fn tell_abort(&mut self, after: Gate, orders: &mut Vec<Order>) {
         for branch in &mut self.branches {
-            branch.begin(Stage::Told(FinishVerb::Abort));
-            orders.push(finish(branch, after, FinishVerb::Abort));
+            branch.begin(Stage::Told(Fate::Abort));
+            orders.push(finish(branch, after, Fate::Abort));
         }
     }
 
@@ -508,16 +464,16 @@ impl Group {
         let Some(branch) = self.branch_mut(index) else {
             return;
         };
-        if branch.in_flight || branch.retry_at.is_none() {
+        if branch.calls.in_flight || branch.calls.retry_at.is_none() {
             return;
         }
         match branch.stage {
             Stage::Asked => {
-                let attempt = branch.call();
+                let attempt = branch.calls.call();
                 orders.push(Order::Prepare { branch: index, attempt, one_phase });
             }
             // The record was durable before the first try.
-            Stage::Told(verb) => orders.push(finish(branch, Gate::Open, verb)),
+            Stage::Told(fate) => orders.push(finish(branch, Gate::Open, fate)),
             Stage::Waiting | Stage::Agreed | Stage::Refused(_) | Stage::Ended(_) => {}
         }
     }
@@ -557,9 +513,9 @@ impl Group {
     }
 }
 
-fn finish(branch: &mut Progress, after: Gate, verb: FinishVerb) -> Order {
-    let attempt = branch.call();
+fn finish(branch: &mut Progress, after: Gate, fate: Fate) -> Order {
+    let attempt = branch.calls.call();
     // A recalled branch may turn out to have committed, so an abort asks for the result as well.
     let want_result = branch.result().is_none();
-    Order::Finish { after, branch: branch.index, verb, attempt, want_result }
+    Order::Finish { after, branch: branch.index, fate, attempt, want_result }
 }

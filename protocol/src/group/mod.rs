@@ -22,6 +22,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use machine::{Answer, Gate, Group, Input, Order, Refused};
+pub use machine::{Group, Input, Refused};
 pub use progress::{Ended, Progress, Stage};
 pub use table::{InputKind, Phase, Rule, TABLE, TableMarkdown, rule};

@@ -1,14 +1,13 @@
 //! How far one branch has come, as the coordinator sees it.
 
-use std::sync::Arc;
-
-use crate::id::{Attempt, BranchIndex, BranchName};
+use crate::calls::{Calls, Pause};
+use crate::id::{BranchIndex, BranchName};
 use crate::json::Json;
 use crate::limits::{BACKOFF_MS_MAX, BACKOFF_MS_MIN};
-use crate::record::VoteRecord;
+use crate::record::{Fate, VoteRecord};
 use crate::time::Timestamp;
 use crate::wire::api::BranchState;
-use crate::wire::contract::{FinishVerb, Identity, Refusal};
+use crate::wire::contract::Refusal;
 
 /// One branch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,22 +18,12 @@ pub struct Progress {
     pub name: BranchName,
     /// Where it stands.
     pub stage: Stage,
-    /// The latest attempt of any call to it. Answers to earlier ones are not listened to.
-    pub attempt: Attempt,
-    /// The attempts of the present verb: the pause between them grows with it.
-    pub tries: u32,
-    /// A call is out and its answer has not come.
-    pub in_flight: bool,
-    /// When the call is repeated.
-    pub retry_at: Option<Timestamp>,
-    /// The participant's database as far as it was known when the call went out.
-    pub floor: Option<Arc<Identity>>,
+    /// The calls to it.
+    pub calls: Calls,
     /// The vote, if it was yes.
     pub vote: Option<VoteRecord>,
     /// A result that became known only at commit.
     pub late_result: Option<Json>,
-    /// What the last call came to, if it was neither a vote nor an end.
-    pub last_error: Option<String>,
 }
 
 /// Where a branch stands.
@@ -49,7 +38,7 @@ pub enum Stage {
     /// It voted no: it is sealed.
     Refused(Refusal),
     /// It was told the decision, or recalled.
-    Told(FinishVerb),
+    Told(Fate),
     /// It has ended.
     Ended(Ended),
 }
@@ -72,19 +61,14 @@ pub enum Ended {
 impl Progress {
     /// A branch to which nothing was sent.
     #[must_use]
-    pub const fn new(index: BranchIndex, name: BranchName) -> Self {
+    pub fn new(index: BranchIndex, name: BranchName) -> Self {
         Self {
             index,
             name,
             stage: Stage::Waiting,
-            attempt: Attempt(0),
-            tries: 0,
-            in_flight: false,
-            retry_at: None,
-            floor: None,
+            calls: Calls::default(),
             vote: None,
             late_result: None,
-            last_error: None,
         }
     }
 
@@ -121,40 +105,19 @@ impl Progress {
     /// Starts on another verb: the pauses begin anew.
     pub(super) fn begin(&mut self, stage: Stage) {
         self.stage = stage;
-        self.tries = 0;
-        self.last_error = None;
-        self.retry_at = None;
-    }
-
-    /// Counts a call that goes out now.
-    pub(super) fn call(&mut self) -> Attempt {
-        self.attempt = self.attempt.next();
-        self.tries = self.tries.saturating_add(1);
-        self.in_flight = true;
-        self.retry_at = None;
-        self.attempt
+        self.calls.begin();
     }
 
     /// Ends it; nothing is sent to it any more.
     pub(super) fn end(&mut self, ended: Ended) {
         self.stage = Stage::Ended(ended);
-        self.in_flight = false;
-        self.retry_at = None;
-        self.last_error = None;
+        self.calls.end();
     }
 
-    /// Plans a repeat: capped exponential backoff, the upper half of each pause spread by a hash,
-    /// so that many branches do not come back in step.
+    /// Plans a repeat.
     pub(super) fn retry_later(&mut self, now: Timestamp, seed: u64, error: Option<String>) {
-        let doublings = self.tries.saturating_sub(1).min(16);
-        let pause = BACKOFF_MS_MIN
-            .saturating_mul(1 << doublings)
-            .min(BACKOFF_MS_MAX);
-        let draw = scramble(seed ^ u64::from(self.index.0) << 32 ^ u64::from(self.attempt.0));
-        let pause = pause / 2 + draw % (pause / 2 + 1);
-        self.in_flight = false;
-        self.retry_at = Some(now.plus_millis(pause));
-        self.last_error = error;
+        let pause = Pause { ms: BACKOFF_MS_MIN, ms_max: BACKOFF_MS_MAX };
+        self.calls.retry_later(now, pause, seed, self.index, error);
     }
 
     /// For statuses.
@@ -168,8 +131,8 @@ impl Progress {
                 _ => BranchState::Prepared,
             },
             Stage::Refused(_) => BranchState::Refused,
-            Stage::Told(FinishVerb::Commit) => BranchState::Committing,
-            Stage::Told(FinishVerb::Abort) => BranchState::Aborting,
+            Stage::Told(Fate::Commit) => BranchState::Committing,
+            Stage::Told(Fate::Abort) => BranchState::Aborting,
             Stage::Ended(Ended::ReadOnly) => BranchState::ReadOnly,
             Stage::Ended(Ended::Committed) => BranchState::Committed,
             Stage::Ended(Ended::Aborted) => BranchState::Aborted,
@@ -177,13 +140,4 @@ impl Progress {
             Stage::Ended(Ended::HeuristicAborted) => BranchState::HeuristicAborted,
         }
     }
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number
-/// Generators*, 2014): spreads a seed, and is no source of randomness.
-const fn scramble(seed: u64) -> u64 {
-    let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

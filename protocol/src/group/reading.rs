@@ -1,10 +1,11 @@
 //! What an answer means.
 
+use crate::calls::judge;
+use crate::effect::Answer;
 use crate::id::BranchIndex;
 use crate::record::VoteRecord;
-use crate::wire::contract::{BranchEnd, Identity, Kinship, Refusal, Vote};
+use crate::wire::contract::{BranchEnd, Identity, Refusal, Vote};
 
-use super::machine::Answer;
 use super::progress::{Progress, Stage};
 
 /// What an answer means for the branch that was called.
@@ -18,34 +19,22 @@ pub(super) enum Reading {
 
 pub(super) fn read(branch: &Progress, delegated: bool, answer: Answer) -> Reading {
     match (&branch.stage, answer) {
-        (Stage::Asked, Answer::Vote { identity, vote }) => {
-            match judge(branch.floor.as_deref(), &identity) {
-                Ok(()) => read_vote(branch.index, delegated, identity, vote),
-                Err(error) => Reading::Unclear(Some(error)),
-            }
-        }
+        (Stage::Asked, Answer::Vote { identity, vote }) => match branch.calls.judge(&identity) {
+            Ok(()) => read_vote(branch.index, delegated, identity, vote),
+            Err(error) => Reading::Unclear(Some(error)),
+        },
         (Stage::Told(_), Answer::End { identity, end }) => {
             let voted = branch.vote.as_ref().map(|vote| &vote.identity);
-            let judged =
-                judge(voted, &identity).and_then(|()| judge(branch.floor.as_deref(), &identity));
+            let judged = judge(voted, &identity).and_then(|()| branch.calls.judge(&identity));
             match judged {
                 Ok(()) => read_end(branch.index, identity, end),
                 Err(error) => Reading::Unclear(Some(error)),
             }
         }
         (_, Answer::Unanswered { error }) => Reading::Unclear(Some(error)),
-        (_, Answer::Vote { .. } | Answer::End { .. }) => {
+        (_, Answer::Vote { .. } | Answer::End { .. } | Answer::Acted { .. }) => {
             Reading::Unclear(Some("the answer does not fit the call".to_owned()))
         }
-    }
-}
-
-/// A database that was restored or swapped may honestly say what is not so at the one that voted.
-fn judge(known: Option<&Identity>, answered: &Identity) -> Result<(), String> {
-    match known.map_or(Kinship::Same, |known| known.judge(answered)) {
-        Kinship::Same => Ok(()),
-        Kinship::Older => Err(format!("answers from an older database: {answered}")),
-        Kinship::Foreign => Err(format!("answers from another database: {answered}")),
     }
 }
 

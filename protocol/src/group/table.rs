@@ -30,12 +30,17 @@ pub enum Phase {
     RecordingAbort,
     /// Every branch has ended.
     Closed,
+    /// The group is the pivot, and steps before it are not done; this owner has sent nothing.
+    Held,
+    /// The group is the pivot, and its branches were told to prepare.
+    PreparingPivot,
 }
 
 /// What can come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InputKind {
-    /// The record that the phase waits for is durable.
+    /// The record that the phase waits for is durable; to a pivot that is held: every step before it
+    /// is done.
     Durable,
     /// The latest attempt of a branch voted yes or read-only; a lone branch: committed.
     Yes,
@@ -78,10 +83,10 @@ pub enum Rule {
 /// reply that is none, in progress, retry later, a reply from another database) moves nothing in
 /// any phase: the call is repeated after a pause.
 #[rustfmt::skip]
-pub const TABLE: [(Phase, [Rule; InputKind::ALL.len()]); 12] = {
+pub const TABLE: [(Phase, [Rule; InputKind::ALL.len()]); 14] = {
     use Phase::{
         Aborting, Beginning, Closed, Committing, DecidingAbort, DecidingCommit, Delegated, Handing,
-        Preparing, Recalling, RecordingAbort, RecordingCommit,
+        Held, Preparing, PreparingPivot, Recalling, RecordingAbort, RecordingCommit,
     };
     use Rule::{Refuse, Stay, To, Until};
     [
@@ -98,6 +103,8 @@ pub const TABLE: [(Phase, [Rule; InputKind::ALL.len()]); 12] = {
         (RecordingCommit, [To(Closed),      Stay,                  Stay,               Stay,                Stay,               Stay]),
         (RecordingAbort,  [To(Closed),      Stay,                  Stay,               Stay,                Stay,               Stay]),
         (Closed,          [Stay,            Stay,                  Stay,               Stay,                Stay,               Stay]),
+        (Held,            [To(PreparingPivot), Refuse,             Refuse,             Refuse,              Refuse,             Stay]),
+        (PreparingPivot,  [Refuse,          Until(DecidingCommit), To(DecidingAbort),  Refuse,              Refuse,             To(DecidingAbort)]),
     ]
 };
 

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::ownership::Found;
+use crate::effect::Answer;
 use crate::effect::{Appended, RequestId, Token};
-use crate::group::Answer;
 use crate::id::{
     Attempt, BranchIndex, Epoch, Fingerprint, Gtid, IdempotencyKey, ParticipantName, PartitionId,
     TenantName, Traceparent,
 };
 use crate::plan::Plan;
+use crate::record::Resolution;
 use crate::time::Timestamp;
 use crate::wire::api::Wait;
-use crate::wire::contract::Identity;
+use crate::wire::contract::{ActAnswer, ActVerb, Identity};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,41 @@ pub enum Event {
         gtid: Gtid,
         /// Answer when it has come so far; at once if absent.
         wait: Option<Wait>,
+    },
+    /// A sender says that its local transaction has ended, however it has.
+    Ended {
+        /// Which request.
+        request: RequestId,
+        /// Which transaction.
+        gtid: Gtid,
+    },
+    /// A participant calls back: an action that was in progress is done, or refused.
+    CalledBack {
+        /// Which request.
+        request: RequestId,
+        /// Which transaction.
+        gtid: Gtid,
+        /// Which action.
+        action: BranchIndex,
+        /// What it was told.
+        verb: ActVerb,
+        /// How it stands.
+        answer: ActAnswer,
+    },
+    /// An operator decides about an action that is stuck.
+    Resolved {
+        /// Which request.
+        request: RequestId,
+        /// Which transaction.
+        gtid: Gtid,
+        /// Which action.
+        action: BranchIndex,
+        /// What.
+        resolution: Resolution,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
     },
     /// A participant asks for the outcome of a branch.
     Inquired {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::group::Answer;
+use crate::effect::Answer;
 use crate::id::{Attempt, BranchIndex, Gtid, ParticipantName};
 use crate::wire::contract::{Identity, Kinship};
 
@@ -35,30 +35,29 @@ impl Node {
         answer: &Answer,
     ) {
         let identity = match answer {
-            Answer::Vote { identity, .. } | Answer::End { identity, .. } => identity,
-            Answer::Unanswered { .. } => return,
+            Answer::Vote { identity, .. }
+            | Answer::End { identity, .. }
+            | Answer::Acted { identity: Some(identity), .. } => identity,
+            Answer::Acted { identity: None, .. } | Answer::Unanswered { .. } => return,
         };
         let Some(transaction) = self.transactions.get(&gtid) else {
             return;
         };
-        let Some(planned) = transaction.begun.plan.branch(branch) else {
+        let Some(name) = transaction.begun.plan.participant(branch) else {
             return;
         };
-        let progress = transaction
-            .group
-            .branches()
-            .iter()
-            .find(|it| it.index == branch);
-        let Some(progress) = progress.filter(|it| it.attempt == attempt && it.in_flight) else {
+        let (course, name) = (&transaction.course, name.clone());
+        let Some(calls) = course.calls(branch).filter(|it| it.listens_to(attempt)) else {
             return;
         };
-        let voted = progress.vote.as_ref().map(|vote| &vote.identity);
-        let mut known = progress.floor.as_deref().into_iter().chain(voted);
+        let progress = course.branches().find(|it| it.index == branch);
+        let vote = progress.and_then(|progress| progress.vote.as_ref());
+        let voted = vote.map(|vote| &vote.identity);
+        let mut known = calls.floor.as_deref().into_iter().chain(voted);
         let other = known.find_map(|known| match known.judge(identity) {
             Kinship::Same => None,
             kinship @ (Kinship::Older | Kinship::Foreign) => Some(kinship),
         });
-        let name = planned.participant.clone();
         match other {
             Some(kinship) => self.participants.entry(name).or_default().halted = Some(kinship),
             None => self.identified(name, identity),
@@ -84,13 +83,13 @@ impl Node {
         let Some(transaction) = self.transactions.get_mut(&gtid) else {
             return;
         };
-        let Some(branch) = transaction.begun.plan.branch(index) else {
+        let Some(name) = transaction.begun.plan.participant(index) else {
             return;
         };
-        let known = self.participants.get(&branch.participant);
+        let known = self.participants.get(name);
         let floor = known.and_then(|known| known.identity.clone());
-        if let Some(progress) = transaction.group.branch_mut(index) {
-            progress.floor = floor;
+        if let Some(calls) = transaction.course.calls_mut(index) {
+            calls.floor = floor;
         }
     }
 }

@@ -75,7 +75,7 @@ impl Node {
             None => {
                 let epoch = partition.epoch;
                 let reason = AbortReason::Presumed;
-                let record = Record::Aborted(Aborted { at: now, reason });
+                let record = Record::Aborted(Aborted { at: now, reason, compensate: Vec::new() });
                 let token = self.record_presumption(gtid, epoch, request, record, effects);
                 self.presumptions.insert(gtid, Presumption { token });
                 token

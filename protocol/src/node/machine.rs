@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::effect::{
-    After, Appended, Call, Effect, Entry, Message, Reply, RequestId, Token, Urgency,
-};
-use crate::group::{Answer, Gate, Input, Order};
+use crate::effect::Answer;
+use crate::effect::{After, Appended, Call, Effect, Entry, Reply, RequestId, Token, Urgency};
+
 use crate::id::{
     Attempt, BranchIndex, Cluster, Epoch, Gtid, IdempotencyKey, Incarnation, ParticipantName,
     PartitionId, Position, TenantName,
 };
 use crate::limits::WAITERS_MAX;
-use crate::record::Record;
+use crate::plan::{Gate, Input, Order, Refused};
+use crate::record::{Done, Record, Resolved};
 use crate::time::Timestamp;
 use crate::wire::api::Wait;
-use crate::wire::contract::{FinishOrder, FinishVerb, Kinship, PrepareCall};
+use crate::wire::contract::Kinship;
 use crate::wire::problem::ProblemCode;
 
 use super::event::Event;
@@ -62,6 +62,7 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Awaited {
     gtid: Gtid,
+    position: Position,
     what: What,
     /// Requests whose reply the driver holds until the append is durable. It drops the reply if
     /// the append is not, and the node answers them otherwise.
@@ -72,6 +73,7 @@ pub(super) struct Awaited {
 enum What {
     Begun,
     Decision,
+    Progress,
     Closed,
     Presumption,
 }
@@ -102,6 +104,17 @@ impl Node {
             Event::Submitted(submission) => self.submit(now, *submission, &mut effects),
             Event::Queried { request, gtid, wait } => {
                 self.query(request, gtid, wait, &mut effects);
+            }
+            Event::Ended { request, gtid } => {
+                self.told(now, request, gtid, Input::Ended, &mut effects);
+            }
+            Event::CalledBack { request, gtid, action, verb, answer } => {
+                let input = Input::CalledBack { action, verb, answer };
+                self.told(now, request, gtid, input, &mut effects);
+            }
+            Event::Resolved { request, gtid, action, resolution, by, reason } => {
+                let input = Input::Resolved { action, resolution, by, reason };
+                self.told(now, request, gtid, input, &mut effects);
             }
             Event::Inquired { request, gtid, branch } => {
                 self.inquire(now, request, gtid, branch, &mut effects);
@@ -223,7 +236,7 @@ impl Node {
         );
     }
 
-    /// Feeds a group one input, and carries its orders over into effects.
+    /// Feeds a plan one input, and carries its orders over into effects.
     pub(super) fn advance(
         &mut self,
         now: Timestamp,
@@ -231,13 +244,25 @@ impl Node {
         input: Input,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(transaction) = self.transactions.get_mut(&gtid) else {
-            return;
-        };
-        match transaction.group.step(now, input) {
-            Ok(orders) => self.carry_out(now, gtid, orders, effects),
-            Err(_refused) => self.refusals = self.refusals.saturating_add(1),
+        if let Err(_refused) = self.try_advance(now, gtid, input, effects) {
+            self.refusals = self.refusals.saturating_add(1);
         }
+    }
+
+    pub(super) fn try_advance(
+        &mut self,
+        now: Timestamp,
+        gtid: Gtid,
+        input: Input,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        let Some(transaction) = self.transactions.get_mut(&gtid) else {
+            return Ok(());
+        };
+        let begun = Arc::clone(&transaction.begun);
+        let orders = transaction.course.step(&begun.plan, now, input)?;
+        self.carry_out(now, gtid, orders, effects);
+        Ok(())
     }
 
     pub(super) fn carry_out(
@@ -247,27 +272,48 @@ impl Node {
         orders: Vec<Order>,
         effects: &mut Vec<Effect>,
     ) {
-        let mut record = After::Now;
+        let mut unrenderable = Vec::new();
         for order in orders {
             match order {
-                Order::Record { record: fact, urgency } => {
-                    record = self.record(now, gtid, fact, urgency, effects);
+                Order::Record { record, urgency } => {
+                    self.record(now, gtid, record, urgency, effects);
                 }
                 Order::Prepare { branch, attempt, one_phase } => {
-                    let call = self.prepare_call(gtid, branch, attempt, one_phase);
-                    effects.extend(call.map(|call| Effect::Send { after: After::Now, call }));
+                    match self.prepare_call(gtid, branch, attempt, one_phase) {
+                        Ok(call) => {
+                            effects.extend(call.map(|call| self.send(gtid, Gate::Open, call)))
+                        }
+                        Err(error) => unrenderable.push((branch, error)),
+                    }
                 }
-                Order::Finish { after, branch, verb, attempt, want_result } => {
-                    let after = match after {
-                        Gate::Open => After::Now,
-                        Gate::Record => record,
-                    };
-                    let call = self.finish_call(gtid, branch, verb, attempt, want_result);
-                    effects.extend(call.map(|call| Effect::Send { after, call }));
+                Order::Finish { after, branch, fate, attempt, want_result } => {
+                    let call = self.finish_call(gtid, branch, fate, attempt, want_result);
+                    effects.extend(call.map(|call| self.send(gtid, after, call)));
+                }
+                Order::Act { action, verb, attempt } => {
+                    match self.act_call(now, gtid, action, verb, attempt) {
+                        Ok(call) => {
+                            effects.extend(call.map(|call| self.send(gtid, Gate::Record, call)))
+                        }
+                        Err(error) => unrenderable.push((action, error)),
+                    }
                 }
             }
         }
         self.settle(gtid, effects);
+        for (action, error) in unrenderable {
+            let error = error.to_string();
+            self.advance(now, gtid, Input::Unrenderable { action, error }, effects);
+        }
+    }
+
+    fn send(&self, gtid: Gtid, after: Gate, call: Call) -> Effect {
+        let gate = self.transactions.get(&gtid).and_then(|it| it.gate);
+        let after = match (after, gate) {
+            (Gate::Record, Some(token)) => After::Durable(token),
+            (Gate::Record, None) | (Gate::Open, _) => After::Now,
+        };
+        Effect::Send { after, call }
     }
 
     /// Answers whoever has waited long enough, and sets the timers anew.
@@ -275,7 +321,7 @@ impl Node {
         let Some(transaction) = self.transactions.get_mut(&gtid) else {
             return;
         };
-        let timers = wanted(&transaction.group, transaction.begun.deadline);
+        let timers = wanted(&transaction.course, transaction.begun.deadline);
         if timers != transaction.timers {
             self.timers.replace(gtid, &transaction.timers, &timers);
             transaction.timers = timers;
@@ -305,9 +351,13 @@ impl Node {
             Wait::Accepted => transaction.begun_record,
             Wait::Decided | Wait::Completed => transaction.decision_record,
         };
-        let after = match relies_on {
-            Durability::Awaited(token) => After::Durable(token),
-            Durability::None | Durability::Durable => After::Now,
+        let after = match (relies_on, transaction.last) {
+            // It tells what every step returned.
+            (_, Some(last)) if wait == Wait::Completed && !transaction.course.is_atomic() => {
+                After::Durable(last)
+            }
+            (Durability::Awaited(token), _) => After::Durable(token),
+            (Durability::None | Durability::Durable, _) => After::Now,
         };
         let status = transaction.status(wait != Wait::Accepted);
         self.reply_gated(after, request, Reply::Status(Box::new(status)), effects);
@@ -338,18 +388,49 @@ impl Node {
         record: Record,
         urgency: Urgency,
         effects: &mut Vec<Effect>,
-    ) -> After {
+    ) {
         let what = match &record {
             Record::Begun(_) => What::Begun,
             Record::Committed(_) | Record::Aborted(_) => What::Decision,
             Record::Closed(_) => What::Closed,
+            Record::Started(_)
+            | Record::Done(_)
+            | Record::Compensated(_)
+            | Record::Stuck(_)
+            | Record::Resolved(_) => What::Progress,
         };
-        let token = self.await_token(gtid, what);
+        let position = self
+            .transactions
+            .get(&gtid)
+            .map_or(Position(0), |it| it.position);
+        let token = self.await_token(gtid, position, what);
         let Some(transaction) = self.transactions.get_mut(&gtid) else {
-            return After::Now;
+            return;
         };
+        transaction.last = Some(token);
+        if urgency == Urgency::Forced {
+            transaction.gate = Some(token);
+        }
+        match &record {
+            Record::Done(Done { action, .. }) | Record::Resolved(Resolved { action, .. }) => {
+                transaction.course.note_recorded(*action, position);
+            }
+            Record::Begun(_)
+            | Record::Committed(_)
+            | Record::Aborted(_)
+            | Record::Closed(_)
+            | Record::Started(_)
+            | Record::Compensated(_)
+            | Record::Stuck(_) => {}
+        }
         match what {
-            What::Begun => transaction.begun_record = Durability::Awaited(token),
+            What::Begun => {
+                transaction.begun_record = Durability::Awaited(token);
+                if record.fate().is_some() {
+                    transaction.decision_record = Durability::Awaited(token);
+                }
+            }
+            What::Progress => {}
             What::Decision | What::Presumption => {
                 transaction.decision_record = Durability::Awaited(token);
             }
@@ -361,13 +442,11 @@ impl Node {
             }
         }
         let Some(transaction) = self.transactions.get_mut(&gtid) else {
-            return After::Now;
+            return;
         };
-        let position = transaction.position;
         transaction.position = position.next();
         let entry = Entry { gtid, position, epoch: transaction.epoch, record };
         effects.push(Effect::Append { token, entry, urgency });
-        After::Durable(token)
     }
 
     pub(super) fn record_begun(&mut self, now: Timestamp, gtid: Gtid, effects: &mut Vec<Effect>) {
@@ -386,7 +465,7 @@ impl Node {
         record: Record,
         effects: &mut Vec<Effect>,
     ) -> Token {
-        let token = self.await_token(gtid, What::Presumption);
+        let token = self.await_token(gtid, Position(0), What::Presumption);
         let awaited = self.awaited.get_mut(&token);
         awaited
             .into_iter()
@@ -408,11 +487,13 @@ impl Node {
         room
     }
 
-    fn await_token(&mut self, gtid: Gtid, what: What) -> Token {
+    fn await_token(&mut self, gtid: Gtid, position: Position, what: What) -> Token {
         let token = Token(self.next_token);
         self.next_token += 1;
-        self.awaited
-            .insert(token, Awaited { gtid, what, requests: Vec::new() });
+        self.awaited.insert(
+            token,
+            Awaited { gtid, position, what, requests: Vec::new() },
+        );
         token
     }
 
@@ -427,7 +508,7 @@ impl Node {
             return;
         };
         match outcome {
-            Appended::Durable => self.durable(now, &awaited, effects),
+            Appended::Durable => self.durable(now, token, &awaited, effects),
             Appended::KeyTaken { by } if awaited.what == What::Begun => {
                 self.key_taken(awaited.gtid, &awaited.requests, by, effects);
             }
@@ -443,7 +524,13 @@ impl Node {
         }
     }
 
-    fn durable(&mut self, now: Timestamp, awaited: &Awaited, effects: &mut Vec<Effect>) {
+    fn durable(
+        &mut self,
+        now: Timestamp,
+        token: Token,
+        awaited: &Awaited,
+        effects: &mut Vec<Effect>,
+    ) {
         let gtid = awaited.gtid;
         if awaited.what == What::Presumption {
             self.presumptions.remove(&gtid);
@@ -452,19 +539,24 @@ impl Node {
         let Some(transaction) = self.transactions.get_mut(&gtid) else {
             return;
         };
+        transaction.note_durable(token, awaited.position);
         match awaited.what {
             What::Begun => {
                 transaction.begun_record = Durability::Durable;
+                if transaction.decision_record == Durability::Awaited(token) {
+                    transaction.decision_record = Durability::Durable;
+                }
                 let late = now >= transaction.begun.deadline;
-                self.advance(now, gtid, Input::Durable, effects);
+                self.advance(now, gtid, Input::Begun, effects);
                 if late {
                     self.advance(now, gtid, Input::Deadline, effects);
                 }
             }
             What::Decision => {
                 transaction.decision_record = Durability::Durable;
-                self.advance(now, gtid, Input::Durable, effects);
+                self.advance(now, gtid, Input::Decided, effects);
             }
+            What::Progress => {}
             What::Closed => {
                 self.forget(gtid);
                 let partition = self.partitions.get_mut(&gtid.partition());
@@ -516,65 +608,6 @@ impl Node {
                 participant.open.saturating_sub(1)
             };
         }
-    }
-
-    fn prepare_call(
-        &mut self,
-        gtid: Gtid,
-        index: BranchIndex,
-        attempt: Attempt,
-        one_phase: bool,
-    ) -> Option<Call> {
-        let watermark = self.watermark(gtid.partition());
-        self.note_floor(gtid, index);
-        let transaction = self.transactions.get(&gtid)?;
-        let branch = transaction.begun.plan.branch(index)?;
-        let call = PrepareCall {
-            gtid,
-            branch: index,
-            participant: branch.participant.clone(),
-            attempt,
-            epoch: transaction.epoch,
-            deadline: transaction.begun.deadline,
-            watermark,
-            one_phase,
-            operation: branch.operation.clone(),
-            payload: branch.payload.clone(),
-        };
-        Some(Call {
-            participant: branch.participant.clone(),
-            traceparent: transaction.begun.traceparent.clone(),
-            message: Message::Prepare(call),
-        })
-    }
-
-    fn finish_call(
-        &mut self,
-        gtid: Gtid,
-        index: BranchIndex,
-        verb: FinishVerb,
-        attempt: Attempt,
-        want_result: bool,
-    ) -> Option<Call> {
-        let watermark = self.watermark(gtid.partition());
-        self.note_floor(gtid, index);
-        let transaction = self.transactions.get(&gtid)?;
-        let branch = transaction.begun.plan.branch(index)?;
-        let epoch = transaction.epoch;
-        let order = FinishOrder {
-            gtid,
-            branch: index,
-            verb,
-            attempt,
-            epoch,
-            watermark,
-            want_result,
-        };
-        Some(Call {
-            participant: branch.participant.clone(),
-            traceparent: transaction.begun.traceparent.clone(),
-            message: Message::Finish(order),
-        })
     }
 }
 

@@ -18,6 +18,7 @@
 //! dropped, or leave if its record turns out to be durable after all; but a second reply to a
 //! request is dropped.
 
+mod calls;
 mod event;
 mod identity;
 mod inquiry;
@@ -27,6 +28,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod told;
 mod transaction;
 
 pub use event::{Event, Submission};

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::effect::Effect;
-use crate::group::Group;
 use crate::id::{Epoch, Gtid, PartitionId, Position};
-use crate::recovery::{History, Resumption};
+use crate::plan::Course;
+use crate::recovery::History;
 use crate::time::Timestamp;
 use crate::wire::problem::ProblemCode;
 
@@ -89,14 +89,15 @@ impl Node {
         if ended || self.transactions.contains_key(&gtid) {
             return;
         }
-        let Some((begun, resumption)) = found.history.resume() else {
+        let history = &found.history;
+        let Some(begun) = history.begun.as_ref().filter(|_| !history.is_closed()) else {
             return;
         };
-        let decided = matches!(resumption, Resumption::Commit(_) | Resumption::Abort(_));
-        let (group, orders) = Group::resume(&begun.plan, seed(gtid), resumption, now);
+        let (course, orders) = Course::resume(&begun.plan, seed(gtid), gtid.minted(), history, now);
         self.keys
             .insert((begun.tenant.clone(), begun.key.clone()), gtid);
         self.count_branches(begun, true);
+        let decided = history.fate().is_some();
         let transaction = Transaction {
             gtid,
             epoch,
@@ -108,8 +109,11 @@ impl Node {
                 Durability::None
             },
             closed_record: Durability::None,
-            group,
-            position: Position(found.history.len()),
+            gate: None,
+            last: None,
+            durable: Position(history.len()),
+            course,
+            position: Position(history.len()),
             waiters: Vec::new(),
             timers: Vec::new(),
             closed_at: None,

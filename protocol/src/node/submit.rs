@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use crate::effect::{After, Effect, Reply, RequestId};
-use crate::group::Group;
 use crate::id::{Fingerprint, Gtid, IdempotencyKey, PartitionId, Position, TenantName};
 use crate::limits::WAITERS_MAX;
-use crate::plan::Plan;
+use crate::plan::{Course, Plan};
 use crate::record::Begun;
 use crate::time::Timestamp;
 use crate::wire::api::Wait;
@@ -79,7 +78,14 @@ impl Node {
         .map_err(|_| ProblemCode::Internal)
     }
 
+    /// Only branches are counted: they occupy what a participant has few of.
     fn admit_branches(&self, plan: &Plan) -> Result<(), ProblemCode> {
+        for action in plan.actions() {
+            let participant = self.participants.get(&action.participant);
+            if participant.is_some_and(|participant| participant.halted.is_some()) {
+                return Err(ProblemCode::ParticipantHalted);
+            }
+        }
         for branch in plan.branches() {
             let Some(participant) = self.participants.get(&branch.participant) else {
                 continue;
@@ -121,11 +127,14 @@ impl Node {
         let transaction = Transaction {
             gtid,
             epoch,
-            group: Group::begin(&begun.plan, seed(gtid)),
+            course: Course::begin(&begun.plan, seed(gtid)),
             begun: Arc::new(begun),
             begun_record: Durability::None,
             decision_record: Durability::None,
             closed_record: Durability::None,
+            gate: None,
+            last: None,
+            durable: Position(0),
             position: Position(0),
             waiters: vec![(request, submission.wait)],
             timers: Vec::new(),

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use crate::group::{Group, Phase};
 use crate::id::{BranchIndex, Gtid};
+use crate::plan::Course;
 use crate::time::Timestamp;
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Timer {
-    /// The time for voting is over.
+    /// The time of the plan is over, or of its group.
     Deadline,
-    /// The pause before a repeat is over.
+    /// The pause before a repeat is over, or the time of an action.
     Retry(BranchIndex),
 }
 
@@ -57,11 +57,17 @@ impl Timers {
     }
 }
 
-/// The timers that a group needs now.
-pub(super) fn wanted(group: &Group, deadline: Timestamp) -> Vec<(Timestamp, Timer)> {
-    let voting = matches!(group.phase(), Phase::Preparing | Phase::Delegated);
-    let deadline = voting.then_some((deadline, Timer::Deadline));
-    let retries = group.branches().iter();
-    let retries = retries.filter_map(|it| it.retry_at.map(|at| (at, Timer::Retry(it.index))));
-    deadline.into_iter().chain(retries).collect()
+/// The timers that a plan needs now.
+pub(super) fn wanted(course: &Course, deadline: Timestamp) -> Vec<(Timestamp, Timer)> {
+    let deadline = course.deadline(deadline).map(|at| (at, Timer::Deadline));
+    let branches = course.branches();
+    let branches =
+        branches.filter_map(|it| it.calls.retry_at.map(|at| (at, Timer::Retry(it.index))));
+    let actions = course.actions().iter();
+    let actions = actions.filter_map(|it| it.wake_at().map(|at| (at, Timer::Retry(it.index))));
+    deadline
+        .into_iter()
+        .chain(branches)
+        .chain(actions)
+        .collect()
 }

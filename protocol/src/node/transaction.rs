@@ -5,11 +5,13 @@ use std::sync::Arc;
 use crate::effect::{RequestId, Token};
 use crate::group::{Group, Phase, Progress, Stage};
 use crate::id::{BranchIndex, Epoch, Gtid, Position};
+use crate::plan::{Course, Direction};
 use crate::record::{Begun, Fate, VoteRecord};
 use crate::recovery::verdict_of_votes;
 use crate::time::Timestamp;
 use crate::wire::api::{
-    AbortReason, BranchState, BranchStatus, Outcome, State, TransactionStatus, Verdict, Wait,
+    AbortReason, ActionStatus, BranchState, BranchStatus, Outcome, State, TransactionStatus,
+    Verdict, Wait,
 };
 
 use super::timers::Timer;
@@ -23,7 +25,14 @@ pub struct Transaction {
     pub(super) begun_record: Durability,
     pub(super) decision_record: Durability,
     pub(super) closed_record: Durability,
-    pub(super) group: Group,
+    pub(super) course: Course,
+    /// The last record that something waits for, while it is not durable. Records of a transaction
+    /// become durable in their order, so whoever waits for it waits for all before it too.
+    pub(super) gate: Option<Token>,
+    /// The last record of all, while it is not durable.
+    pub(super) last: Option<Token>,
+    /// How many records are durable.
+    pub(super) durable: Position,
     pub(super) position: Position,
     pub(super) waiters: Vec<(RequestId, Wait)>,
     pub(super) timers: Vec<(Timestamp, Timer)>,
@@ -54,10 +63,26 @@ impl Transaction {
         &self.begun
     }
 
-    /// Its atomic group.
+    /// Its plan on its way.
     #[must_use]
-    pub const fn group(&self) -> &Group {
-        &self.group
+    pub const fn course(&self) -> &Course {
+        &self.course
+    }
+
+    /// Its atomic group, if it has one.
+    #[must_use]
+    pub const fn group(&self) -> Option<&Group> {
+        self.course.group()
+    }
+
+    /// A record has become durable, and all before it.
+    pub(super) fn note_durable(&mut self, token: Token, position: Position) {
+        self.durable = self.durable.max(position.next());
+        for place in [&mut self.gate, &mut self.last] {
+            if *place == Some(token) {
+                *place = None;
+            }
+        }
     }
 
     /// Whether it is durable that it was begun: before that nobody may hear of it.
@@ -69,7 +94,7 @@ impl Transaction {
     /// The decision, if it is durable.
     #[must_use]
     pub fn durable_fate(&self) -> Option<Fate> {
-        self.group
+        self.course
             .fate()
             .filter(|_| self.decision_record == Durability::Durable)
     }
@@ -77,15 +102,15 @@ impl Transaction {
     /// Whether any branch has ended against the decision.
     #[must_use]
     pub fn is_heuristic(&self) -> bool {
-        self.group.branches().iter().any(Progress::is_heuristic)
+        self.course.heuristics().next().is_some()
     }
 
     /// Whether it has come so far, once the record under way is durable.
     pub(super) fn has_reached(&self, wait: Wait) -> bool {
         match wait {
             Wait::Accepted => true,
-            Wait::Decided => self.group.fate().is_some(),
-            Wait::Completed => self.group.phase() == Phase::Closed,
+            Wait::Decided => self.course.fate().is_some(),
+            Wait::Completed => self.course.is_closed(),
         }
     }
 
@@ -96,9 +121,14 @@ impl Transaction {
             return Verdict::Unknown;
         }
         let durable = self.decision_record == Durability::Durable;
-        match self.group.phase() {
+        let Some(group) = self.group() else {
+            return Verdict::Unknown;
+        };
+        match group.phase() {
             Phase::Aborting => Verdict::Abort,
-            Phase::Beginning
+            Phase::Held
+            | Phase::PreparingPivot
+            | Phase::Beginning
             | Phase::Preparing
             | Phase::DecidingCommit
             | Phase::Committing
@@ -108,7 +138,7 @@ impl Transaction {
             | Phase::Recalling
             | Phase::RecordingCommit
             | Phase::RecordingAbort
-            | Phase::Closed => match self.group.fate() {
+            | Phase::Closed => match self.course.fate() {
                 Some(Fate::Commit) if durable => self.commit_verdict(branch),
                 Some(Fate::Abort) if durable => Verdict::Abort,
                 Some(Fate::Commit | Fate::Abort) | None => Verdict::Pending,
@@ -117,11 +147,8 @@ impl Transaction {
     }
 
     fn commit_verdict(&self, branch: BranchIndex) -> Verdict {
-        let votes = self
-            .group
-            .branches()
-            .iter()
-            .filter_map(|branch| branch.vote.clone());
+        let votes = self.course.branches();
+        let votes = votes.filter_map(|branch| branch.vote.clone());
         let votes: Vec<VoteRecord> = votes.collect();
         verdict_of_votes(&votes, branch, self.begun.plan.is_delegated())
     }
@@ -130,7 +157,7 @@ impl Transaction {
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         let told = |branch: &Progress| matches!(branch.stage, Stage::Agreed | Stage::Told(_));
-        self.group.branches().iter().any(told)
+        self.course.branches().any(told)
     }
 
     /// How it stands. With `assume_durable`, as it stands once the record under way is durable:
@@ -138,14 +165,14 @@ impl Transaction {
     #[must_use]
     pub fn status(&self, assume_durable: bool) -> TransactionStatus {
         let durable = assume_durable || self.decision_record == Durability::Durable;
-        let fate = self.group.fate().filter(|_| durable);
+        let fate = self.course.fate().filter(|_| durable);
         let outcome = match fate {
             Some(_) if self.is_heuristic() => Outcome::Heuristic,
             Some(Fate::Commit) => Outcome::Committed,
             Some(Fate::Abort) => Outcome::Aborted,
             None => Outcome::Pending,
         };
-        let reason: Option<AbortReason> = fate.and_then(|_| self.group.reason().cloned());
+        let reason: Option<AbortReason> = fate.and_then(|_| self.course.reason().cloned());
         let begun = &self.begun;
         TransactionStatus {
             id: self.gtid,
@@ -159,43 +186,93 @@ impl Transaction {
             closed_at: self.closed_at,
             epoch: Some(self.epoch),
             branches: self.branch_statuses(fate.is_some()),
+            actions: self.action_statuses(assume_durable),
         }
     }
 
     fn state(&self, durable: bool) -> State {
-        match self.group.phase() {
-            Phase::Beginning | Phase::Handing => State::Beginning,
-            Phase::Preparing => State::Preparing,
-            Phase::Delegated | Phase::Recalling => State::Delegated,
-            Phase::DecidingCommit | Phase::RecordingCommit if durable => State::Committing,
-            Phase::DecidingAbort | Phase::RecordingAbort if durable => State::Aborting,
-            Phase::DecidingCommit
-            | Phase::DecidingAbort
-            | Phase::RecordingCommit
-            | Phase::RecordingAbort => State::Deciding,
-            Phase::Committing => State::Committing,
-            Phase::Aborting => State::Aborting,
-            Phase::Closed => State::Closed,
+        let of_group = self.group().map(|group| state_of_group(group, durable));
+        match (self.course.is_atomic(), of_group) {
+            (true, Some(state)) => state,
+            (true, None) | (false, _) if self.course.is_stuck() => State::Stuck,
+            (true, None) | (false, _) => match self.course.direction() {
+                Direction::Beginning => State::Beginning,
+                Direction::Forward => match of_group {
+                    Some(state @ (State::Preparing | State::Delegated | State::Deciding)) => state,
+                    Some(_) | None => State::Acting,
+                },
+                Direction::TurningBack => State::TurningBack,
+                Direction::Back | Direction::Passed | Direction::Closed if !durable => {
+                    State::Deciding
+                }
+                Direction::Back => State::Compensating,
+                Direction::Passed => State::Completing,
+                Direction::Closed => State::Closed,
+            },
         }
     }
 
     fn branch_statuses(&self, told: bool) -> Vec<BranchStatus> {
-        let planned = self.begun.plan.branches().zip(self.group.branches());
+        let planned = self.begun.plan.branches().zip(self.course.branches());
+        let phase = self.group().map(Group::phase);
         let status = planned.map(|(branch, progress)| BranchStatus {
             index: branch.index,
             name: branch.name.clone(),
             participant: branch.participant.clone(),
-            state: match (self.group.phase(), progress.state()) {
+            state: match (phase, progress.state()) {
                 // Its order waits for the record, and so does whoever is told of it.
-                (Phase::DecidingCommit, BranchState::Committing) if !told => BranchState::Prepared,
-                (Phase::DecidingAbort, BranchState::Aborting) if !told => BranchState::Preparing,
+                (Some(Phase::DecidingCommit), BranchState::Committing) if !told => {
+                    BranchState::Prepared
+                }
+                (Some(Phase::DecidingAbort), BranchState::Aborting) if !told => {
+                    BranchState::Preparing
+                }
                 (_, state) => state,
             },
-            attempts: progress.tries,
+            attempts: progress.calls.tries,
             result: progress.result().cloned(),
-            last_error: progress.last_error.clone(),
-            next_attempt_at: progress.retry_at,
+            last_error: progress.calls.last_error.clone(),
+            next_attempt_at: progress.calls.retry_at,
         });
         status.collect()
+    }
+
+    fn action_statuses(&self, assume_durable: bool) -> Vec<ActionStatus> {
+        let planned = self.begun.plan.actions().zip(self.course.actions());
+        let status = planned.map(|(planned, action)| {
+            // What is not durable may come out otherwise after a crash.
+            let durable = action.recorded.is_some_and(|at| at < self.durable);
+            let result = action.result.clone().filter(|_| assume_durable || durable);
+            ActionStatus {
+                index: planned.index,
+                name: planned.name.clone(),
+                participant: planned.participant.clone(),
+                state: action.phase().into(),
+                attempts: action.calls.tries,
+                result,
+                last_error: action.calls.last_error.clone(),
+                next_attempt_at: action.calls.retry_at,
+                stuck_at: action.stuck_at,
+            }
+        });
+        status.collect()
+    }
+}
+
+fn state_of_group(group: &Group, durable: bool) -> State {
+    match group.phase() {
+        Phase::Beginning | Phase::Handing => State::Beginning,
+        Phase::Held => State::Acting,
+        Phase::Preparing | Phase::PreparingPivot => State::Preparing,
+        Phase::Delegated | Phase::Recalling => State::Delegated,
+        Phase::DecidingCommit | Phase::RecordingCommit if durable => State::Committing,
+        Phase::DecidingAbort | Phase::RecordingAbort if durable => State::Aborting,
+        Phase::DecidingCommit
+        | Phase::DecidingAbort
+        | Phase::RecordingCommit
+        | Phase::RecordingAbort => State::Deciding,
+        Phase::Committing => State::Committing,
+        Phase::Aborting => State::Aborting,
+        Phase::Closed => State::Closed,
     }
 }

@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::contract::Refusal;
+use super::contract::{ActAnswer, ActVerb, Refusal};
 use crate::id::{
     BranchIndex, BranchName, Epoch, Gtid, IdempotencyKey, ParticipantName, TenantName,
 };
 use crate::json::Json;
 use crate::plan::BranchRequest;
 use crate::plan::StepRequest;
+use crate::record::Resolution;
 use crate::time::Timestamp;
 
 /// Where transactions are submitted and listed.
@@ -82,6 +83,9 @@ pub struct TransactionStatus {
     /// Its branches, by index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<BranchStatus>,
+    /// Its actions and the targets of its messages, by index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<ActionStatus>,
 }
 
 /// What is being done for a transaction.
@@ -101,7 +105,17 @@ pub enum State {
     Committing,
     /// Decided; the branches are being aborted.
     Aborting,
-    /// Every branch has ended.
+    /// Its steps are being done; nothing is decided.
+    Acting,
+    /// It will not happen; calls whose outcome is unknown are being cleared up.
+    TurningBack,
+    /// It does not happen; what was done is being made good.
+    Compensating,
+    /// It happens: the pivot is passed, and what is left is being done.
+    Completing,
+    /// A step cannot go on without an operator.
+    Stuck,
+    /// Every branch has ended, and every step.
     Closed,
     /// Its stored history is not legal: an operator must look.
     Corrupt,
@@ -116,9 +130,11 @@ pub enum Outcome {
     Pending,
     /// Durably decided: it happens everywhere. `state` tells whether it already has.
     Committed,
-    /// It happens nowhere.
+    /// It happens nowhere: branches have no effect, actions are made good. `state` tells whether
+    /// they already are.
     Aborted,
-    /// Some branch was ended by someone else, against the decision: an operator must look.
+    /// Some branch was ended by someone else, against the decision, or some step was given up by an
+    /// operator.
     Heuristic,
 }
 
@@ -146,8 +162,15 @@ pub enum AbortReason {
     Recovered,
     /// A participant asked about a transaction of which nothing was recorded.
     Presumed,
-    /// A one-phase branch was found sealed, so it has not happened.
+    /// A branch that commits by itself was found sealed, so it has not happened.
     Sealed,
+    /// A step was tried as often as its plan allows, and its outcome is not known.
+    AttemptsUsedUp {
+        /// Which.
+        branch: BranchName,
+        /// What the last attempt came to.
+        error: String,
+    },
 }
 
 /// A branch as the coordinator knows it.
@@ -202,6 +225,81 @@ pub enum BranchState {
     HeuristicCommitted,
     /// It was lost, or someone else rolled it back; the decision was commit.
     HeuristicAborted,
+}
+
+/// An action as the coordinator knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionStatus {
+    /// Its index.
+    pub index: BranchIndex,
+    /// The name of its step. The targets of a message share one.
+    pub name: BranchName,
+    /// Who does it.
+    pub participant: ParticipantName,
+    /// Where it stands.
+    pub state: ActionState,
+    /// The attempts of the present call.
+    #[serde(default)]
+    pub attempts: u32,
+    /// What it returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Json>,
+    /// What the last call came to, if it was no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// When the call is repeated, or a message goes out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Timestamp>,
+    /// Since when it waits for an operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck_at: Option<Timestamp>,
+}
+
+/// Where an action stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ActionState {
+    /// Nothing was sent.
+    Waiting,
+    /// It was told to act, and its outcome is not known.
+    Acting,
+    /// It has acted.
+    Done,
+    /// It refused: nothing of it happened.
+    Refused,
+    /// It was told to make good, and has not confirmed.
+    Compensating,
+    /// It is made good.
+    Compensated,
+    /// It may have acted, and cannot go on without an operator.
+    StuckActing,
+    /// It may be made good, and cannot go on without an operator.
+    StuckCompensating,
+    /// An operator has left it as it was.
+    Skipped,
+}
+
+/// The body of a call-back: how an action stands that was said to be in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallBackRequest {
+    /// What the action was told.
+    pub verb: ActVerb,
+    /// How it stands: done or refused.
+    pub answer: ActAnswer,
+}
+
+/// The body of an operator's decision about a step that is stuck.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// What is to be done.
+    pub resolution: Resolution,
+    /// Who decides.
+    pub by: String,
+    /// Why; the evidence, where the step is taken as done.
+    pub reason: String,
 }
 
 /// The reply to a listing.

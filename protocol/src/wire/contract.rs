@@ -1,6 +1,7 @@
-//! The participant contract, version 1: two calls, `prepare` and `finish`.
+//! The participant contract, version 1: three calls, `prepare` and `finish` for the branches of an
+//! atomic group, and `act` for saga actions, their compensations, and messages.
 //!
-//! A participant mounts them at `{base}/accordant/v1/prepare` and `{base}/accordant/v1/finish`.
+//! A participant mounts them at `{base}/accordant/v1/prepare`, `…/finish` and `…/act`.
 //! Any HTTP status but 200 and any body that is not the reply's form is *unknown*: neither a yes
 //! nor a no.
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::id::{Attempt, BranchIndex, Epoch, Gtid, OperationName, ParticipantName};
 use crate::json::Json;
 use crate::limits::{NAME_BYTES_MAX, REASON_BYTES_MAX};
+use crate::plan::Mode;
 use crate::time::Timestamp;
 
 /// Where a participant mounts `prepare`, below its base address.
@@ -18,6 +20,9 @@ pub const PREPARE_PATH: &str = "/accordant/v1/prepare";
 
 /// Where a participant mounts `finish`, below its base address.
 pub const FINISH_PATH: &str = "/accordant/v1/finish";
+
+/// Where a participant mounts `act`, below its base address.
+pub const ACT_PATH: &str = "/accordant/v1/act";
 
 /// The order to do a branch's work and to vote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,6 +46,10 @@ pub struct PrepareCall {
     /// Commit at once instead of preparing: the branch is the only one, and its marker decides.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub one_phase: bool,
+    /// How the branch waits for the decision. For `tcc` the order is *try*: reserve, and commit the
+    /// reservation locally before saying yes.
+    #[serde(default, skip_serializing_if = "Mode::is_two_phase")]
+    pub mode: Mode,
     /// What to do.
     pub operation: OperationName,
     /// With what.
@@ -249,6 +258,20 @@ pub struct FinishOrder {
     /// The coordinator does not know the result and asks for the one in the marker.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub want_result: bool,
+    /// What to confirm or to cancel: given with these two verbs only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
+}
+
+/// The work of a TCC branch, once more: a cancel may come to a participant that never heard of its
+/// try.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Work {
+    /// As in [`PrepareCall::operation`].
+    pub operation: OperationName,
+    /// As in [`PrepareCall::payload`].
+    pub payload: Json,
 }
 
 /// How a branch is to end.
@@ -259,6 +282,23 @@ pub enum FinishVerb {
     Commit,
     /// Roll back what is prepared, and seal the branch in any case.
     Abort,
+    /// Make the reservation of a TCC branch good.
+    Confirm,
+    /// Give the reservation of a TCC branch up; where the try never came, keep it out for ever.
+    Cancel,
+}
+
+impl FinishVerb {
+    /// The verb in one word, as on the wire.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Abort => "abort",
+            Self::Confirm => "confirm",
+            Self::Cancel => "cancel",
+        }
+    }
 }
 
 /// The answer to [`FinishCall`].
@@ -281,6 +321,110 @@ pub struct FinishAnswer {
     pub attempt: Attempt,
     /// What is durably so at the participant now.
     pub end: BranchEnd,
+}
+
+/// The order to act, or to make good what an act did. It is also how a message is delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActCall {
+    /// The transaction.
+    pub gtid: Gtid,
+    /// The number of the action in the plan.
+    pub branch: BranchIndex,
+    /// Which participant is meant. One that goes by another name refuses the call.
+    pub participant: ParticipantName,
+    /// What is asked for.
+    pub verb: ActVerb,
+    /// Which try this is; the reply repeats it.
+    pub attempt: Attempt,
+    /// The epoch of the partition's owner.
+    pub epoch: Epoch,
+    /// Until when the coordinator listens to the reply of this attempt. What comes later is asked
+    /// for again.
+    pub deadline: Timestamp,
+    /// As in [`PrepareCall::watermark`].
+    pub watermark: Timestamp,
+    /// Which operation acts, or is made good.
+    pub operation: OperationName,
+    /// With what. To a compensation: with what the act was called.
+    pub payload: Json,
+    /// To a compensation: what the act returned, as far as the coordinator knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Json>,
+}
+
+/// What an action is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActVerb {
+    /// Do it.
+    Act,
+    /// Make good what was done. It may come before the act, and then keeps it out for ever.
+    Compensate,
+}
+
+impl ActVerb {
+    /// The verb in one word, as on the wire.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Act => "act",
+            Self::Compensate => "compensate",
+        }
+    }
+}
+
+/// The answer to [`ActCall`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ActReply {
+    /// The attempt that is answered.
+    pub attempt: Attempt,
+    /// The database that answered.
+    pub identity: Identity,
+    /// What it says.
+    pub answer: ActAnswer,
+}
+
+/// How an action stands at its participant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ActAnswer {
+    /// It is done, durably; or was done before, and this is the first execution's result.
+    Done {
+        /// What the handler returned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Json>,
+    },
+    /// Nothing of it happened, and, durably, nothing of it ever will.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+    },
+    /// It is under way. Ask again, or be called back.
+    InProgress {
+        /// How long to wait before asking again, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+    },
+    /// Nothing was concluded: ask again.
+    RetryLater {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl ActAnswer {
+    /// The answer in one word, as on the wire: for logs and metrics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::Refused { .. } => "refused",
+            Self::InProgress { .. } => "in_progress",
+            Self::RetryLater { .. } => "retry_later",
+        }
+    }
 }
 
 /// How a branch stands at its participant, as a durable fact: never inferred from "not found".

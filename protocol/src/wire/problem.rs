@@ -91,6 +91,10 @@ codes! {
     NotFound = "not_found", 404, "No such transaction is recorded";
     /// The transaction is older than what this journal keeps.
     Expired = "expired", 410, "The transaction is older than what the journal keeps";
+    /// The transaction has no such action.
+    NoAction = "no_action", 404, "The transaction has no such action";
+    /// The transaction, or the action, does not stand where this could be asked for.
+    OutOfPlace = "out_of_place", 409, "It does not stand where this could be asked for";
     /// No such route.
     NoRoute = "no_route", 404, "There is nothing at this path";
     /// The route does not take this method.

@@ -6,13 +6,12 @@
 //! before anyone is told, and before any abort order but those of the owner that began the
 //! transaction, and of a recall, which decides nothing.
 
-use accordant_protocol::branch::Verb;
 use accordant_protocol::id::{BranchIndex, Epoch, Gtid};
 use accordant_protocol::record::Fate;
 use accordant_protocol::wire::api::{Outcome, Verdict};
 
 use super::{Invariant, Violation};
-use crate::world::{Order, World, branch_name};
+use crate::world::{Order, Verb, World, branch_name};
 
 /// Checks a call that leaves.
 #[must_use]
@@ -27,6 +26,7 @@ pub fn check_call(world: &World, order: &Order) -> Option<Violation> {
         Verb::Prepare | Verb::CommitOnePhase => (!rows.is_empty(), "Begun"),
         Verb::Commit => (fate == Some(Fate::Commit), "Committed"),
         Verb::Abort => (began || lone || fate == Some(Fate::Abort), "Aborted"),
+        Verb::Act | Verb::Compensate => (!rows.is_empty(), "Begun"),
     };
     (!allowed).then(|| {
         let (verb, name) = (order.verb, branch_name(order.branch));

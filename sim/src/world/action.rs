@@ -1,6 +1,6 @@
 //! One step of the world, and which steps are possible.
 
-use accordant_protocol::group::Phase;
+use accordant_protocol::group::{Group, Phase};
 use accordant_protocol::id::BranchIndex;
 use accordant_protocol::time::Timestamp;
 
@@ -73,10 +73,10 @@ impl World {
         nodes
             .flat_map(|node| node.transactions())
             .any(|transaction| {
-                let phase = transaction.group().phase();
+                let phase = transaction.group().map(Group::phase);
                 matches!(
                     phase,
-                    Phase::Beginning | Phase::Handing | Phase::Preparing | Phase::Delegated
+                    Some(Phase::Beginning | Phase::Handing | Phase::Preparing | Phase::Delegated)
                 )
             })
     }

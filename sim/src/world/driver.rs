@@ -1,7 +1,6 @@
 //! The driver of a coordinator: feeds the node, carries its effects out, and keeps the contract
 //! that `protocol::node` asks of it.
 
-use accordant_protocol::branch::Verb;
 use accordant_protocol::effect::{After, Appended, Entry, RequestId, Token};
 use accordant_protocol::id::{Attempt, BranchIndex, Gtid, IdempotencyKey, PartitionId, TenantName};
 use accordant_protocol::invariant as core;
@@ -14,7 +13,7 @@ use super::config::{Bounded, Config, Rule, START, TIMEOUT_MS, branch_name};
 use super::coordinator::{Coordinator, Held, Hold, Instruction, Leaving, Saying};
 use super::journal::{Pending, Written};
 use super::log::{Log, Mark};
-use super::network::{Order, Packet};
+use super::network::{Order, Packet, Verb};
 use super::state::{World, transaction_name};
 use super::step::describe;
 use crate::fingerprint::Hashed;
@@ -62,10 +61,8 @@ impl Coordinator {
     /// The latest attempt of any call to a branch.
     pub(super) fn latest_attempt(&self, order: &Order) -> Option<Attempt> {
         let transaction = self.node.as_ref()?.transaction(&order.gtid)?;
-        let mut branches = transaction.group().branches().iter();
-        branches
-            .find(|it| it.index == order.branch)
-            .map(|it| it.attempt)
+        let calls = transaction.course().calls(order.branch)?;
+        Some(calls.attempt)
     }
 }
 
@@ -151,8 +148,8 @@ impl World {
     fn voted_last(&self, place: usize, gtid: Gtid, branch: BranchIndex) -> bool {
         let coordinator = self.coordinators.get(place);
         let transaction = coordinator.and_then(|it| it.node.as_ref()?.transaction(&gtid));
-        let mut branches = transaction.into_iter().flat_map(|it| it.group().branches());
-        let latest = branches.find(|it| it.index == branch).map(|it| it.attempt);
+        let calls = transaction.and_then(|it| it.course().calls(branch));
+        let latest = calls.map(|it| it.attempt);
         let participant = self.participants.get(usize::from(branch.0));
         let said = participant.and_then(|it| it.branch(gtid).read_only);
         said.is_some_and(|(_, attempt)| Some(attempt) == latest)

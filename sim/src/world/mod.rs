@@ -36,6 +36,6 @@ pub use config::{Bounded, Budget, Config, PlanRefused, Rule, Voice, branch_name}
 pub use coordinator::{Coordinator, Held, Hold, Leaving, Saying};
 pub use journal::{Journal, Pending, Row as JournalRow, Written};
 pub use log::{Log, Mark, Marks};
-pub use network::{Network, Order, Packet};
+pub use network::{Network, Order, Packet, Verb};
 pub use participant::{Branch, Job, Participant, Row, Stage};
 pub use state::{Client, World, transaction_name};

@@ -4,12 +4,11 @@
 //! a message out for it to be lost. That a coordinator gives a call up is a step of its own: the
 //! call, or its answer, may arrive all the same.
 
-use accordant_protocol::branch::Verb;
-use accordant_protocol::effect::Message;
-use accordant_protocol::group::Answer;
+use accordant_protocol::branch;
+use accordant_protocol::effect::{Answer, EndpointCall, Message};
 use accordant_protocol::id::{Attempt, BranchIndex, Epoch, Gtid};
 use accordant_protocol::wire::api::Verdict;
-use accordant_protocol::wire::contract::FinishVerb;
+use accordant_protocol::wire::contract::{ActCall, ActVerb, FinishVerb};
 
 use crate::fingerprint::Hashed;
 
@@ -26,6 +25,46 @@ pub struct Order {
     pub epoch: Epoch,
     /// Which try it is.
     pub attempt: Attempt,
+}
+
+/// What is to be done. A TCC branch is told as one that is prepared: its reservation is what the
+/// service holds until it hears more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verb {
+    /// A branch is to do its work, and to vote.
+    Prepare,
+    /// A lone branch is to do its work and commit.
+    CommitOnePhase,
+    /// A branch is to commit.
+    Commit,
+    /// A branch is to abort.
+    Abort,
+    /// An action is to act.
+    Act,
+    /// An action is to be made good.
+    Compensate,
+}
+
+impl Verb {
+    /// What a branch is told, in the words of its table.
+    pub(super) const fn of_branch(self) -> Option<branch::Verb> {
+        match self {
+            Self::Prepare => Some(branch::Verb::Prepare),
+            Self::CommitOnePhase => Some(branch::Verb::CommitOnePhase),
+            Self::Commit => Some(branch::Verb::Commit),
+            Self::Abort => Some(branch::Verb::Abort),
+            Self::Act | Self::Compensate => None,
+        }
+    }
+}
+
+impl From<ActVerb> for Verb {
+    fn from(verb: ActVerb) -> Self {
+        match verb {
+            ActVerb::Act => Self::Act,
+            ActVerb::Compensate => Self::Compensate,
+        }
+    }
 }
 
 impl Order {
@@ -46,11 +85,19 @@ impl Order {
                 gtid: order.gtid,
                 branch: order.branch,
                 verb: match order.verb {
-                    FinishVerb::Commit => Verb::Commit,
-                    FinishVerb::Abort => Verb::Abort,
+                    FinishVerb::Commit | FinishVerb::Confirm => Verb::Commit,
+                    FinishVerb::Abort | FinishVerb::Cancel => Verb::Abort,
                 },
                 epoch: order.epoch,
                 attempt: order.attempt,
+            },
+            Message::Act(ActCall { gtid, branch, verb, epoch, attempt, .. })
+            | Message::Endpoint(EndpointCall { gtid, branch, verb, epoch, attempt, .. }) => Self {
+                gtid: *gtid,
+                branch: *branch,
+                verb: Verb::from(*verb),
+                epoch: *epoch,
+                attempt: *attempt,
             },
         }
     }

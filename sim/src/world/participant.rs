@@ -15,15 +15,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accordant_protocol::branch::{Act, Holding, Verb, act};
-use accordant_protocol::group::Answer;
+use accordant_protocol::branch::{Act, Holding, act};
+use accordant_protocol::effect::Answer;
 use accordant_protocol::id::{Attempt, Gtid};
 use accordant_protocol::wire::api::Verdict;
 use accordant_protocol::wire::contract::{BranchEnd, Identity, Refusal, Vote};
 
 use super::config::{Config, Rule, Voice, branch_name};
 use super::log::{Log, Mark};
-use super::network::Order;
+use super::network::{Order, Verb};
 
 /// One participant. It takes part with one branch, in each transaction that the client begins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -168,7 +168,8 @@ impl Participant {
         if holding == Holding::Committed && !config.keeps(Rule::MarkerRefuses) {
             holding = Holding::Nothing;
         }
-        let act = act(order.verb, holding);
+        // An action is no branch: see `service.rs`.
+        let act = act(order.verb.of_branch()?, holding);
         log.say(|| format!("{} holds {holding:?}: {act:?}", branch_name(order.branch)));
         match act {
             Act::Work => self.put(Job { order, stage: Stage::Working }),
@@ -182,7 +183,9 @@ impl Participant {
                 log.mark(Mark::InProgress);
                 match order.verb {
                     Verb::Prepare | Verb::CommitOnePhase => self.vote(order, Vote::InProgress),
-                    Verb::Commit | Verb::Abort => self.end(order, BranchEnd::InProgress),
+                    Verb::Commit | Verb::Abort | Verb::Act | Verb::Compensate => {
+                        self.end(order, BranchEnd::InProgress)
+                    }
                 }
             }
             Act::SayCommitted => {

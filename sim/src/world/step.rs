@@ -1,19 +1,17 @@
 //! What each step does to the world.
 
-use accordant_protocol::branch::Verb;
-use accordant_protocol::effect::RequestId;
-use accordant_protocol::group::Answer;
+use accordant_protocol::effect::{Answer, RequestId};
 use accordant_protocol::id::{Attempt, BranchIndex, Epoch, Fingerprint};
 use accordant_protocol::node::{Event, Submission};
 use accordant_protocol::wire::api::Verdict;
-use accordant_protocol::wire::contract::{BranchEnd, Identity, Refusal, Vote};
+use accordant_protocol::wire::contract::{ActAnswer, BranchEnd, Identity, Refusal, Vote};
 
 use super::action::Action;
 use super::config::{Bounded, Config, Rule, TIMEOUT_MS, Voice, branch_name};
 use super::coordinator::{Coordinator, Hold};
 use super::driver::{PARTITION, QUERY, client_name, inquiry, process_name};
 use super::log::{Log, Mark};
-use super::network::{Order, Packet};
+use super::network::{Order, Packet, Verb};
 use super::state::{World, transaction_name};
 use crate::fingerprint::Hashed;
 
@@ -234,9 +232,10 @@ impl World {
                 let refusal = Refusal::new("late", "late by a millisecond");
                 Answer::Vote { identity, vote: Vote::No { refusal } }
             }
-            answer @ (Answer::Vote { .. } | Answer::End { .. } | Answer::Unanswered { .. }) => {
-                answer
-            }
+            answer @ (Answer::Vote { .. }
+            | Answer::End { .. }
+            | Answer::Acted { .. }
+            | Answer::Unanswered { .. }) => answer,
         };
         self.give(config, place, order, answer, log);
     }
@@ -403,6 +402,8 @@ pub(super) fn describe(order: &Order) -> String {
         Verb::CommitOnePhase => "the one-phase commit",
         Verb::Commit => "commit",
         Verb::Abort => "abort",
+        Verb::Act => "the act",
+        Verb::Compensate => "the compensation",
     };
     let (gtid, attempt) = (transaction_name(order.gtid), order.attempt);
     format!(
@@ -426,6 +427,12 @@ fn describe_answer(answer: &Answer) -> String {
             BranchEnd::Aborted => "aborted".to_owned(),
             BranchEnd::InProgress => "in progress".to_owned(),
             other @ (BranchEnd::RetryLater { .. } | _) => format!("{other:?}"),
+        },
+        Answer::Acted { answer, .. } => match answer {
+            ActAnswer::Done { .. } => "done".to_owned(),
+            ActAnswer::Refused { .. } => "refused".to_owned(),
+            ActAnswer::InProgress { .. } => "in progress".to_owned(),
+            other @ (ActAnswer::RetryLater { .. } | _) => format!("{other:?}"),
         },
         Answer::Unanswered { error } => error.clone(),
     }

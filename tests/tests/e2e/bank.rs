@@ -24,11 +24,13 @@ pub(crate) struct BankOptions {
     pub(crate) slots: u32,
     /// Whether calls go by the relay.
     pub(crate) relayed: bool,
+    /// Services that the coordinator is to know besides the banks, by name and address.
+    pub(crate) plain: Vec<(String, String)>,
 }
 
 impl Default for BankOptions {
     fn default() -> Self {
-        Self { sweep_ms: None, slots: 64, relayed: false }
+        Self { sweep_ms: None, slots: 64, relayed: false, plain: Vec::new() }
     }
 }
 

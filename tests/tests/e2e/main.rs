@@ -19,5 +19,6 @@ mod journal_files;
 mod participants;
 mod random_kills;
 mod repeats;
+mod saga;
 mod servers;
 mod take_over;

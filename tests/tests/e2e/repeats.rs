@@ -36,6 +36,7 @@ fn prepare_call(
         deadline: Timestamp::from_millis(id.minted().as_millis() + 600_000),
         watermark: Timestamp::from_millis(0),
         one_phase: false,
+        mode: accordant_protocol::plan::Mode::TwoPhase,
         operation: "debit".parse()?,
         payload: Json::from_value(&payload)?,
     })
@@ -58,6 +59,7 @@ async fn finish(bank: &Bank, id: Gtid, verb: FinishVerb) -> anyhow::Result<Branc
         epoch: Epoch(1),
         watermark: Timestamp::from_millis(0),
         want_result: false,
+        work: None,
     };
     let call = FinishCall { participant: bank.name.parse()?, orders: vec![order] };
     let url = format!("{}{FINISH_PATH}", bank.place.url());

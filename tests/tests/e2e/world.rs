@@ -36,6 +36,8 @@ pub(crate) struct World {
     /// The journal's server, if it is one.
     pub(crate) journal: Option<Postgres>,
     pub(crate) directory: TempDir,
+    /// Services that the coordinator knows besides the banks, by name and address.
+    pub(crate) plain: Vec<(String, String)>,
 }
 
 impl World {
@@ -82,11 +84,12 @@ impl World {
             Some(server) => server.url("journal"),
         };
         let banks = [a, b];
+        let plain = options.plain.clone();
         let role = coordinator("coordinator", place, &journal_url, &banks, directory.path());
-        let coordinator = Process::start(role).await?;
+        let coordinator = Process::start(with_plain(role, &plain)).await?;
         let teller = Teller::new(&url)?;
         let journal = server;
-        let world = Self { banks, coordinator, place, teller, journal, directory };
+        let world = Self { banks, coordinator, place, teller, journal, directory, plain };
         world.until_ready().await?;
         Ok(world)
     }
@@ -289,6 +292,14 @@ pub(crate) fn coordinator(
     }
     let ready = role.ready_file.clone();
     role.arguments(["--ready-file".into(), ready])
+}
+
+/// The same, with services besides the banks.
+pub(crate) fn with_plain(mut role: Role, plain: &[(String, String)]) -> Role {
+    for (name, url) in plain {
+        role = role.arguments(["--participant", &format!("{name}={url}")]);
+    }
+    role
 }
 
 /// Waits until a process has died by a signal.

@@ -8,9 +8,13 @@ use accordant_protocol::id::{
 };
 use accordant_protocol::json::Json;
 use accordant_protocol::plan::{Plan, PlanRequest};
-use accordant_protocol::record::{Aborted, Begun, Closed, Committed, Record};
+use accordant_protocol::record::{
+    Aborted, Begun, Closed, Committed, Compensated, Done, Record, Resolution, Resolved, Started,
+    Stuck,
+};
 use accordant_protocol::time::Timestamp;
 use accordant_protocol::wire::api::AbortReason;
+use accordant_protocol::wire::contract::ActVerb;
 
 use super::super::store::Description;
 
@@ -27,6 +31,26 @@ pub fn plan(payload_bytes: usize) -> Plan {
         payload.text()
     );
     Plan::try_from(serde_json::from_str::<PlanRequest>(&text).unwrap()).unwrap()
+}
+
+/// A plan of two steps, each of which can be made good.
+#[must_use]
+pub fn saga() -> Plan {
+    of_steps(
+        r#"{"steps":[{"name":"a","action":{"participant":"p","operation":"o"}},
+            {"name":"b","after":["a"],"action":{"participant":"q",
+                "act":{"path":"/b"},"compensate":{"path":"/b/undo"}}}]}"#,
+    )
+}
+
+/// A plan of one message: it is decided by its beginning.
+#[must_use]
+pub fn message() -> Plan {
+    of_steps(r#"{"steps":[{"name":"m","message":{"to":[{"participant":"p","operation":"o"}]}}]}"#)
+}
+
+fn of_steps(text: &str) -> Plan {
+    Plan::try_from(serde_json::from_str::<PlanRequest>(text).unwrap()).unwrap()
 }
 
 /// Mints ids and keys for one journal, each of them new, each later than the one before.
@@ -110,13 +134,19 @@ impl Transaction {
     /// It begins, with a payload of that many bytes.
     #[must_use]
     pub fn begun_with(&self, payload_bytes: usize) -> Entry {
+        self.begun_as(plan(payload_bytes))
+    }
+
+    /// It begins with this plan.
+    #[must_use]
+    pub fn begun_as(&self, plan: Plan) -> Entry {
         self.entry(
             0,
             Record::Begun(Begun {
                 tenant: tenant(),
                 key: self.key.clone(),
                 fingerprint: Fingerprint([7; 32]),
-                plan: plan(payload_bytes),
+                plan,
                 deadline: self.gtid.minted().plus_millis(30_000),
                 traceparent: None,
             }),
@@ -147,7 +177,10 @@ impl Transaction {
 
     fn aborted_for(&self, position: u32, reason: AbortReason) -> Entry {
         let at = self.gtid.minted().plus_millis(10);
-        self.entry(position, Record::Aborted(Aborted { at, reason }))
+        self.entry(
+            position,
+            Record::Aborted(Aborted { at, reason, compensate: Vec::new() }),
+        )
     }
 
     /// Every branch has ended, the given ones against the decision.
@@ -159,6 +192,34 @@ impl Transaction {
             position,
             Record::Closed(Closed { at, heuristics, results: Vec::new() }),
         )
+    }
+
+    /// A saga from its beginning to its end: the second step fails, and the compensation of the
+    /// first needs an operator. Every kind of record is in it that a saga adds to a history.
+    #[must_use]
+    pub fn whole_saga(&self) -> Vec<Entry> {
+        let at = self.gtid.minted().plus_millis(10);
+        let (first, second) = (BranchIndex(0), BranchIndex(1));
+        let result = Some(Json::from_value(&7).unwrap());
+        let error = "HTTP 500".to_owned();
+        let reason = AbortReason::DeadlinePassed { branches: Vec::new(), errors: Vec::new() };
+        let (by, why) = ("ann".to_owned(), "seen in the ledger".to_owned());
+        let stuck = Stuck { at, action: first, verb: ActVerb::Compensate, error };
+        let resolution = Resolution::Done { result: None };
+        let records = [
+            Record::Done(Done { at, action: first, result }),
+            Record::Started(Started { at, action: second }),
+            Record::Aborted(Aborted { at, reason, compensate: vec![first, second] }),
+            Record::Compensated(Compensated { at, action: second }),
+            Record::Stuck(stuck),
+            Record::Resolved(Resolved { at, action: first, resolution, by, reason: why }),
+        ];
+        let records = records.into_iter().zip(1..);
+        let records = records.map(|(record, position)| self.entry(position, record));
+        let mut whole = vec![self.begun_as(saga())];
+        whole.extend(records);
+        whole.push(self.closed(7, &[]));
+        whole
     }
 
     /// From its beginning to its end, committed.

@@ -1,10 +1,11 @@
 //! What is written comes back, once, and nothing contradicts it.
 
 use accordant_protocol::id::{Cluster, Gtid, Incarnation, PartitionId, Position};
-use accordant_protocol::record::DecodeError;
+use accordant_protocol::record::{DecodeError, Fate};
+use accordant_protocol::recovery::History;
 
 use super::super::store::{Flushed, Refusal};
-use super::fixture::tenant;
+use super::fixture::{message, tenant};
 use super::{Harness, OTHER_PARTITION, Owner, PARTITION, take};
 
 const DURABLE: Flushed = Flushed::Durable;
@@ -28,6 +29,52 @@ pub async fn records_come_back_in_order(harness: &dyn Harness) {
         stored,
         [three.begun(), later.committed(1), later.closed(2, &[])]
     );
+}
+
+/// In one batch and one by one; only the record of turning back decides.
+pub async fn every_kind_of_record_of_a_saga_comes_back_and_decides_once(harness: &dyn Harness) {
+    let owner = Owner::new(harness).await;
+    let (one, two) = (owner.transaction(), owner.transaction());
+    owner.append(&one.whole_saga()).await;
+    for entry in two.whole_saga() {
+        let stored = owner.store.read(two.gtid).await.unwrap();
+        assert!(stored.is_none_or(|stored| !stored.closed), "{entry:?}");
+        owner.append(&[entry]).await;
+    }
+    for saga in [&one, &two] {
+        assert_eq!(owner.history(saga.gtid).await, saga.whole_saga());
+        let stored = owner.store.read(saga.gtid).await.unwrap().unwrap();
+        assert!(stored.closed && !stored.attention);
+    }
+    let fate = Flushed::Refused(Refusal::FateTaken);
+    assert_eq!(owner.refuse(&[one.committed(8)]).await, [fate]);
+    let three = owner.transaction();
+    owner.append(&three.whole_saga()[..3]).await;
+    // Nothing that was written so far decides.
+    owner.append(&[three.committed(3)]).await;
+}
+
+/// With the rest of its batch, and alone; and what it stored can be folded.
+pub async fn a_beginning_that_decides_excludes_every_other_fate(harness: &dyn Harness) {
+    let owner = Owner::new(harness).await;
+    let (one, two) = (owner.transaction(), owner.transaction());
+    owner.append(&[one.begun_as(message())]).await;
+    owner
+        .append(&[two.begun_as(message()), two.closed(1, &[])])
+        .await;
+    owner.append(&[one.begun_as(message())]).await;
+    let fate = Flushed::Refused(Refusal::FateTaken);
+    assert_eq!(owner.refuse(&[one.aborted(1)]).await, [fate]);
+    let later = one.under(take(&*owner.store, PARTITION).await);
+    assert_eq!(owner.refuse(&[later.aborted(1)]).await, [fate]);
+    assert_eq!(owner.refuse(&[later.committed(1)]).await, [fate]);
+    let taken = Flushed::Refused(Refusal::PositionTaken);
+    assert_eq!(owner.refuse(&[later.presumed()]).await, [taken]);
+    owner.append(&[later.closed(1, &[])]).await;
+    let records = owner.history(one.gtid).await.into_iter();
+    let history = History::fold(records.map(|entry| entry.record)).unwrap();
+    assert_eq!(history.fate(), Some(Fate::Commit));
+    assert!(history.is_closed());
 }
 
 /// Alone, with others, twice in a batch, and with something new behind it.

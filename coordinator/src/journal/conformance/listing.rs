@@ -8,7 +8,7 @@ use accordant_protocol::wire::api::Outcome;
 
 use super::super::error::TrimError;
 use super::super::store::{Flushed, Held, ListFilter, Refusal, Store};
-use super::fixture::{START_MS, Transaction, tenant};
+use super::fixture::{START_MS, Transaction, message, tenant};
 use super::{Harness, OTHER_PARTITION, Owner, PARTITION, take};
 
 /// Nothing that was there at the start is lost, nothing comes twice.
@@ -80,6 +80,32 @@ pub async fn heuristics_keep_attention(harness: &dyn Harness) {
             .iter()
             .all(|one| one.outcome == Outcome::Heuristic && one.closed)
     );
+}
+
+/// From its first record on.
+pub async fn a_beginning_that_decides_is_listed_as_committed(harness: &dyn Harness) {
+    let owner = Owner::new(harness).await;
+    let (sent, saga) = (owner.transaction(), owner.transaction());
+    owner
+        .append(&[
+            sent.begun_as(message()),
+            saga.begun_as(super::fixture::saga()),
+        ])
+        .await;
+    let listed = async |outcome| {
+        let filter = ListFilter { outcome: Some(outcome), ..ListFilter::default() };
+        let listed = owner.store.list(&filter, None, 10).await.unwrap();
+        listed
+            .iter()
+            .map(|one| (one.id, one.outcome, one.closed))
+            .collect::<Vec<_>>()
+    };
+    let committed = Outcome::Committed;
+    assert_eq!(listed(committed).await, [(sent.gtid, committed, false)]);
+    let pending = Outcome::Pending;
+    assert_eq!(listed(pending).await, [(saga.gtid, pending, false)]);
+    owner.append(&[sent.closed(1, &[])]).await;
+    assert_eq!(listed(committed).await, [(sent.gtid, committed, true)]);
 }
 
 /// One by one, and all together.

@@ -45,6 +45,8 @@ macro_rules! journal_conformance {
         $crate::journal_conformance!(
             $harness,
             history: records_come_back_in_order,
+            history: every_kind_of_record_of_a_saga_comes_back_and_decides_once,
+            history: a_beginning_that_decides_excludes_every_other_fate,
             history: the_same_record_again_is_durable_and_written_once,
             history: another_record_at_a_taken_position_is_refused,
             history: a_second_fate_is_refused_over_all_epochs,
@@ -70,6 +72,7 @@ macro_rules! journal_conformance {
             listing: open_transactions_are_paged_while_others_begin,
             listing: a_closed_transaction_is_no_longer_open,
             listing: heuristics_keep_attention,
+            listing: a_beginning_that_decides_is_listed_as_committed,
             listing: filters_select_what_they_say,
             listing: paging_is_stable_while_transactions_begin,
             listing: a_trim_keeps_open_ones_and_those_that_need_attention,

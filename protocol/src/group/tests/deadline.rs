@@ -1,5 +1,7 @@
 use super::fixture::{A, B, NOW, abort, in_phase, lost, record_abort, say, wanting, yes};
-use crate::group::{Answer, Gate, Input, Phase};
+use crate::effect::Answer;
+use crate::group::{Input, Phase};
+use crate::plan::Gate;
 use crate::wire::api::AbortReason;
 
 #[test]
@@ -45,7 +47,7 @@ fn a_planned_repeat_of_prepare_gives_way_to_the_abort() {
     let mut group = in_phase(Phase::Preparing);
     say(&mut group, A, lost());
     group.step(NOW, Input::Deadline).unwrap();
-    assert_eq!(group.branches()[0].retry_at, None);
+    assert_eq!(group.branches()[0].calls.retry_at, None);
     assert_eq!(group.step(NOW, Input::Retry { branch: A }), Ok(Vec::new()));
 }
 

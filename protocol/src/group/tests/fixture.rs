@@ -1,15 +1,15 @@
 //! Groups in every phase, and what branches say.
 
-use crate::effect::Urgency;
-use crate::group::{Answer, Gate, Group, Input, Order, Phase};
+use crate::effect::{Answer, Urgency};
+use crate::group::{Group, Input, Phase};
 use crate::id::{Attempt, BranchIndex};
 use crate::json::Json;
-use crate::plan::{Plan, PlanRequest};
-use crate::record::{Aborted, Closed, Committed, Record, VoteRecord};
+use crate::plan::{Gate, Order, Plan, PlanRequest};
+use crate::record::{Aborted, Closed, Committed, Fate, Record, VoteRecord};
 use crate::recovery::Resumption;
 use crate::time::Timestamp;
 use crate::wire::api::AbortReason;
-use crate::wire::contract::{BranchEnd, FinishVerb, Identity, Refusal, Vote};
+use crate::wire::contract::{BranchEnd, Identity, Refusal, Vote};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub(super) const A: BranchIndex = BranchIndex(0);
@@ -66,6 +66,8 @@ pub(super) fn in_phase(phase: Phase) -> Group {
         ),
         Phase::RecordingAbort => told(Phase::Delegated, &[(A, no())]),
         Phase::Closed => told(Phase::Committing, &[(A, committed()), (B, committed())]),
+        Phase::Held => Group::begin(&pivot(), 0),
+        Phase::PreparingPivot => after(Phase::Held, Input::Durable),
     };
     assert_eq!(group.phase(), phase);
     group
@@ -73,7 +75,7 @@ pub(super) fn in_phase(phase: Phase) -> Group {
 
 /// The latest attempt at a branch.
 pub(super) fn attempt(group: &Group, branch: BranchIndex) -> Attempt {
-    group.branches()[usize::from(branch.0)].attempt
+    group.branches()[usize::from(branch.0)].calls.attempt
 }
 
 /// The answer to the latest attempt at a branch.
@@ -152,11 +154,11 @@ pub(super) fn commit_alone(branch: BranchIndex, attempt: u32) -> Order {
 
 /// The order to commit; the result is known.
 pub(super) fn commit(after: Gate, branch: BranchIndex, attempt: u32) -> Order {
-    let verb = FinishVerb::Commit;
+    let fate = Fate::Commit;
     Order::Finish {
         after,
         branch,
-        verb,
+        fate,
         attempt: Attempt(attempt),
         want_result: false,
     }
@@ -164,11 +166,11 @@ pub(super) fn commit(after: Gate, branch: BranchIndex, attempt: u32) -> Order {
 
 /// The order to abort; no result is known.
 pub(super) fn abort(after: Gate, branch: BranchIndex, attempt: u32) -> Order {
-    let verb = FinishVerb::Abort;
+    let fate = Fate::Abort;
     Order::Finish {
         after,
         branch,
-        verb,
+        fate,
         attempt: Attempt(attempt),
         want_result: true,
     }
@@ -177,10 +179,10 @@ pub(super) fn abort(after: Gate, branch: BranchIndex, attempt: u32) -> Order {
 /// The same order, with a result already known (or, for a commit, not known).
 pub(super) fn wanting(order: Order, wanted: bool) -> Order {
     match order {
-        Order::Finish { after, branch, verb, attempt, .. } => {
-            Order::Finish { after, branch, verb, attempt, want_result: wanted }
+        Order::Finish { after, branch, fate, attempt, .. } => {
+            Order::Finish { after, branch, fate, attempt, want_result: wanted }
         }
-        Order::Record { .. } | Order::Prepare { .. } => order,
+        Order::Record { .. } | Order::Prepare { .. } | Order::Act { .. } => order,
     }
 }
 
@@ -190,7 +192,7 @@ pub(super) fn record_commit(votes: Vec<VoteRecord>) -> Order {
 }
 
 pub(super) fn record_abort(reason: AbortReason) -> Order {
-    let record = Record::Aborted(Aborted { at: NOW, reason });
+    let record = Record::Aborted(Aborted { at: NOW, reason, compensate: Vec::new() });
     Order::Record { record, urgency: Urgency::Forced }
 }
 
@@ -204,4 +206,15 @@ pub(super) fn record_closed(
 
 pub(super) fn refused_by_a() -> AbortReason {
     AbortReason::Refused { branch: "a".parse().unwrap(), refusal: refusal() }
+}
+
+/// A plan in which a group of two branches is the pivot.
+fn pivot() -> Plan {
+    let json = r#"{"steps":[
+        {"name":"pay","after":["before"],"group":{"branches":[
+            {"name":"a","participant":"p","operation":"o"},
+            {"name":"b","participant":"q","operation":"o"}]}},
+        {"name":"before","action":{"participant":"p","operation":"o"}}]}"#;
+    let request: PlanRequest = serde_json::from_str(json).unwrap();
+    Plan::try_from(request).unwrap()
 }

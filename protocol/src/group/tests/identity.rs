@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use super::fixture::{A, NOW, committed, identity, in_phase, resume, say, voted, yes};
-use crate::group::{Answer, Group, Phase};
+use crate::effect::Answer;
+use crate::group::{Group, Phase};
 use crate::recovery::Resumption;
 use crate::wire::contract::{BranchEnd, Identity, Vote};
 
@@ -23,9 +24,14 @@ fn is_not_believed(mut group: Group, answer: Answer) {
     assert_eq!(say(&mut group, A, answer.clone()), [], "{answer:?}");
     assert_eq!(group.phase(), phase);
     let branch = &group.branches()[0];
-    assert!(branch.retry_at.is_some(), "{answer:?}");
+    assert!(branch.calls.retry_at.is_some(), "{answer:?}");
     assert!(
-        branch.last_error.as_ref().unwrap().contains("database"),
+        branch
+            .calls
+            .last_error
+            .as_ref()
+            .unwrap()
+            .contains("database"),
         "{branch:?}"
     );
 }
@@ -38,7 +44,7 @@ fn a_vote_from_an_older_or_another_database_is_not_believed() {
             Vote::No { refusal: super::fixture::refusal() },
         ] {
             let mut group = in_phase(Phase::Preparing);
-            group.branch_mut(A).unwrap().floor = Some(Arc::new(super::fixture::identity()));
+            group.branch_mut(A).unwrap().calls.floor = Some(Arc::new(super::fixture::identity()));
             is_not_believed(group, Answer::Vote { identity: identity.clone(), vote });
         }
     }

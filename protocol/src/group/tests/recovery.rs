@@ -2,7 +2,8 @@ use super::fixture::{
     A, B, NOW, abort, aborted, commit, committed, ended, in_phase, record_abort, record_closed,
     refused_by_a, resume, say, voted,
 };
-use crate::group::{Gate, Input, Phase};
+use crate::group::{Input, Phase};
+use crate::plan::Gate;
 use crate::recovery::Resumption;
 use crate::wire::api::AbortReason;
 

@@ -1,12 +1,12 @@
 //! Every cell of the table, stepped through by a real group.
 
 use super::fixture::{A, B, NOW, aborted, attempt, committed, in_phase, no, vote, yes};
-use crate::group::{
-    Answer, Group, Input, InputKind, Order, Phase, Refused, Rule, Stage, TABLE, rule,
-};
+use crate::effect::Answer;
+use crate::group::{Group, Input, InputKind, Phase, Refused, Rule, Stage, TABLE, rule};
 use crate::id::BranchIndex;
+use crate::plan::Order;
 use crate::record::Fate;
-use crate::wire::contract::{FinishVerb, Vote};
+use crate::wire::contract::Vote;
 
 /// Feeds an input of a kind. The branch is made to listen first: in most phases that refuse an
 /// answer no call is out, so that a real answer would be passed over before it is looked up.
@@ -20,15 +20,17 @@ fn feed(group: &mut Group, kind: InputKind, branch: BranchIndex) -> Result<Vec<O
         InputKind::Committed => committed(),
         InputKind::Aborted => aborted(),
     };
-    let verb = match group.fate() {
-        Some(Fate::Commit) => FinishVerb::Commit,
-        Some(Fate::Abort) | None => FinishVerb::Abort,
+    let fate = match group.fate() {
+        Some(Fate::Commit) => Fate::Commit,
+        Some(Fate::Abort) | None => Fate::Abort,
     };
-    let listening = group.branch_mut(branch).unwrap();
-    listening.in_flight = true;
+    let Some(listening) = group.branch_mut(branch) else {
+        panic!("{branch} is no branch of {group:?}");
+    };
+    listening.calls.in_flight = true;
     listening.stage = match &answer {
         Answer::Vote { .. } | Answer::Unanswered { .. } => Stage::Asked,
-        Answer::End { .. } => Stage::Told(verb),
+        Answer::End { .. } | Answer::Acted { .. } => Stage::Told(fate),
     };
     let before = group.clone();
     let attempt = attempt(group, branch);

@@ -1,14 +1,15 @@
 use super::fixture::{
     A, B, NOW, abort, commit, commit_alone, end, in_phase, lost, prepare, say, vote,
 };
-use crate::group::{Gate, Group, Input, Phase};
+use crate::group::{Group, Input, Phase};
 use crate::id::BranchIndex;
 use crate::limits::{BACKOFF_MS_MAX, BACKOFF_MS_MIN};
+use crate::plan::Gate;
 use crate::wire::contract::{BranchEnd, Vote};
 
 /// The pause that the group makes before it repeats the call.
 fn pause(group: &Group, branch: BranchIndex) -> u64 {
-    let at = group.branches()[usize::from(branch.0)].retry_at;
+    let at = group.branches()[usize::from(branch.0)].calls.retry_at;
     at.unwrap().millis_since(NOW)
 }
 
@@ -23,7 +24,10 @@ fn a_call_without_an_answer_is_repeated_under_the_next_attempt() {
     ] {
         let mut group = in_phase(phase);
         assert_eq!(say(&mut group, A, lost()), [], "{phase:?}: not at once");
-        assert_eq!(group.branches()[0].last_error.as_deref(), Some("no reply"));
+        assert_eq!(
+            group.branches()[0].calls.last_error.as_deref(),
+            Some("no reply")
+        );
         let orders = group.step(NOW, Input::Retry { branch: A }).unwrap();
         assert_eq!(orders, [again], "{phase:?}");
         assert_eq!(group.phase(), phase);
@@ -53,7 +57,7 @@ fn an_answer_that_concludes_nothing_counts_as_none() {
         );
         assert_eq!(group.phase(), phase);
         assert!(
-            group.branches()[0].retry_at.is_some(),
+            group.branches()[0].calls.retry_at.is_some(),
             "{phase:?}: {answer:?}"
         );
     }

@@ -3,9 +3,10 @@ use super::fixture::{
     read_only, record_abort, record_closed, record_commit, refused_by_a, say, vote, voted, wanting,
     yes,
 };
-use crate::group::{Ended, Gate, Input, Phase, Stage};
+use crate::group::{Ended, Input, Phase, Stage};
 use crate::id::Attempt;
 use crate::limits::{NAME_BYTES_MAX, REASON_BYTES_MAX};
+use crate::plan::Gate;
 use crate::record::{Fate, VoteRecord};
 use crate::wire::api::{AbortReason, BranchState};
 use crate::wire::contract::{BranchEnd, Refusal, Vote};

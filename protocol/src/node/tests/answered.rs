@@ -7,6 +7,7 @@ use crate::effect::{After, Call, Effect, Message, Token};
 use crate::id::{Attempt, Epoch};
 use crate::json::Json;
 use crate::node::{Event, Submission};
+use crate::plan::Mode;
 use crate::time::Timestamp;
 use crate::wire::api::{BranchState, Outcome, Wait};
 use crate::wire::contract::{BranchEnd, FinishOrder, FinishVerb, PrepareCall, Vote};
@@ -143,7 +144,7 @@ fn a_heuristic_end_is_recorded_and_never_told_as_success() {
     assert!(node.transaction(&gtid).unwrap().is_heuristic());
     assert_eq!(
         super::fixture::line(&effects[0]),
-        "append t2: Closed [BranchIndex(0)] at 2, lazy"
+        "append t2: Closed [0] at 2, lazy"
     );
 }
 
@@ -186,6 +187,7 @@ fn each_call_carries_all_that_the_contract_asks_for() {
         deadline: NOW.plus_millis(TIMEOUT_MS),
         watermark: Timestamp::ZERO,
         one_phase: false,
+        mode: Mode::TwoPhase,
         operation: "o".parse().unwrap(),
         payload: Json::null(),
     };
@@ -211,6 +213,7 @@ fn each_order_carries_all_that_the_contract_asks_for() {
         epoch: E,
         watermark: Timestamp::ZERO,
         want_result: false,
+        work: None,
     };
     let call = Call {
         participant: "p".parse().unwrap(),

@@ -1,7 +1,6 @@
 //! Nodes on their way, and effects in one line each.
 
-use crate::effect::{After, Appended, Effect, Message, Reply, RequestId, Token, Urgency};
-use crate::group::Answer;
+use crate::effect::{After, Answer, Appended, Effect, Message, Reply, RequestId, Token, Urgency};
 use crate::id::{
     BranchIndex, Cluster, Epoch, Fingerprint, Gtid, Incarnation, PartitionId, Position,
 };
@@ -13,7 +12,7 @@ use crate::record::{Aborted, Begun, Committed, Record, VoteRecord};
 use crate::recovery::History;
 use crate::time::Timestamp;
 use crate::wire::api::{AbortReason, TransactionStatus, Wait};
-use crate::wire::contract::{BranchEnd, FinishVerb, Identity, Refusal, Vote};
+use crate::wire::contract::{BranchEnd, Identity, Refusal, Vote};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub(super) const TIMEOUT_MS: u64 = 30_000;
@@ -135,7 +134,9 @@ pub(super) fn query(node: &mut Node, request: u64, gtid: Gtid, wait: Option<Wait
 /// The answer to the latest attempt at a branch.
 pub(super) fn answered(node: &Node, gtid: Gtid, branch: BranchIndex, answer: Answer) -> Event {
     let transaction = node.transaction(&gtid).unwrap();
-    let attempt = transaction.group().branches()[usize::from(branch.0)].attempt;
+    let attempt = transaction.group().unwrap().branches()[usize::from(branch.0)]
+        .calls
+        .attempt;
     Event::Answered { gtid, epoch: transaction.epoch, branch, attempt, answer }
 }
 
@@ -236,7 +237,7 @@ pub(super) fn committed_record(ended: bool, branches: u8) -> Record {
 }
 
 pub(super) fn aborted_record(reason: AbortReason) -> Record {
-    Record::Aborted(Aborted { at: NOW, reason })
+    Record::Aborted(Aborted { at: NOW, reason, compensate: Vec::new() })
 }
 
 pub(super) fn found(gtid: Gtid, branches: usize, then: Vec<Record>) -> Found {
@@ -268,8 +269,21 @@ pub(super) fn line(effect: &Effect) -> String {
             let record = match &entry.record {
                 Record::Begun(_) => "Begun".to_owned(),
                 Record::Committed(_) => "Committed".to_owned(),
-                Record::Aborted(record) => format!("Aborted ({})", reason(&record.reason)),
-                Record::Closed(record) => format!("Closed {:?}", record.heuristics),
+                Record::Aborted(record) if record.compensate.is_empty() => {
+                    format!("Aborted ({})", reason(&record.reason))
+                }
+                Record::Aborted(record) => {
+                    let (reason, all) = (reason(&record.reason), list(&record.compensate));
+                    format!("Aborted ({reason}) {all}")
+                }
+                Record::Closed(record) => format!("Closed {}", list(&record.heuristics)),
+                Record::Started(record) => format!("Started {}", record.action),
+                Record::Done(record) => format!("Done {}", record.action),
+                Record::Compensated(record) => format!("Compensated {}", record.action),
+                Record::Stuck(record) => format!("Stuck {} {:?}", record.action, record.verb),
+                Record::Resolved(record) => {
+                    format!("Resolved {} {:?}", record.action, record.resolution)
+                }
             };
             let urgency = match urgency {
                 Urgency::Forced => "forced",
@@ -288,11 +302,17 @@ pub(super) fn line(effect: &Effect) -> String {
                 format!("{verb} {} #{}{}", it.branch, it.attempt, gate(*after))
             }
             Message::Finish(it) => {
-                let verb = match it.verb {
-                    FinishVerb::Commit => "commit",
-                    FinishVerb::Abort => "abort",
-                };
+                let verb = it.verb.word();
                 format!("{verb} {} #{}{}", it.branch, it.attempt, gate(*after))
+            }
+            Message::Act(it) => {
+                let verb = it.verb.word();
+                format!("{verb} {} #{}{}", it.branch, it.attempt, gate(*after))
+            }
+            Message::Endpoint(it) => {
+                let (verb, method) = (it.verb.word(), it.method.as_str());
+                let (path, gate) = (&it.path, gate(*after));
+                format!("{verb} {} #{} {method} {path}{gate}", it.branch, it.attempt)
             }
         },
         Effect::Reply { after, request: RequestId(request), reply } => {
@@ -310,6 +330,11 @@ pub(super) fn line(effect: &Effect) -> String {
     }
 }
 
+fn list(branches: &[BranchIndex]) -> String {
+    let numbers: Vec<u8> = branches.iter().map(|branch| branch.0).collect();
+    format!("{numbers:?}")
+}
+
 fn gate(after: After) -> String {
     match after {
         After::Now => String::new(),
@@ -324,6 +349,7 @@ const fn reason(reason: &AbortReason) -> &'static str {
         AbortReason::Recovered => "recovered",
         AbortReason::Presumed => "presumed",
         AbortReason::Sealed => "sealed",
+        AbortReason::AttemptsUsedUp { .. } => "attempts",
     }
 }
 

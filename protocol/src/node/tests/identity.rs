@@ -2,7 +2,7 @@ use super::fixture::{
     A, B, E, P, acquire, answered, begun, committed, committed_record, config, durable, found,
     gtid, identity, lines, load, node, plan, say, submission, submit, take, yes,
 };
-use crate::group::Answer;
+use crate::effect::Answer;
 use crate::id::ParticipantName;
 use crate::node::{Event, Node, Submission};
 use crate::time::Timestamp;
@@ -74,7 +74,14 @@ fn an_answer_overtaken_by_a_later_start_is_believed() {
         [],
         "its call went out before the later start was heard of"
     );
-    assert!(node.transaction(&gtid(2)).unwrap().group().branches()[0].has_agreed());
+    assert!(
+        node.transaction(&gtid(2))
+            .unwrap()
+            .group()
+            .unwrap()
+            .branches()[0]
+            .has_agreed()
+    );
 }
 
 #[test]

@@ -9,5 +9,8 @@ mod model;
 mod ownership;
 mod property;
 mod queried;
+mod resumed;
+mod saga;
+mod services;
 mod submitted;
 mod timer;

@@ -7,15 +7,18 @@ use super::fixture::{
     NOW, P, aborted, assert_nothing_left, committed, config, identity, lost, no, plan, read_only,
     submission, take_at, vote, yes,
 };
-use crate::effect::{After, Appended, Call, Effect, Entry, Message, Reply, RequestId, Token};
-use crate::group::Answer;
+use super::services::{Asked, Services, shape};
+use crate::effect::{
+    After, Answer, Appended, Call, Effect, Entry, Message, Reply, RequestId, Token,
+};
 use crate::id::{BranchIndex, Epoch, Fingerprint, Gtid, IdempotencyKey};
 use crate::node::{Event, Found, Node, Submission};
-use crate::record::{Aborted, Fate, Record};
+use crate::plan::Plan;
+use crate::record::{Aborted, Fate, Record, Resolution};
 use crate::recovery::History;
 use crate::time::Timestamp;
 use crate::wire::api::{AbortReason, Outcome, TransactionStatus, Verdict, Wait};
-use crate::wire::contract::{BranchEnd, FinishVerb, Identity, Vote};
+use crate::wire::contract::{ActAnswer, ActVerb, BranchEnd, FinishVerb, Identity, Vote};
 
 /// What can happen next. Numbers choose among what is there, modulo how many there are.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,18 @@ pub(super) enum Action {
         body: u8,
         branches: usize,
         wait: Wait,
+    },
+    /// A participant calls back, for something that is done.
+    CallBack {
+        which: usize,
+    },
+    /// A sender says that its local transaction has ended.
+    End {
+        which: usize,
+    },
+    /// An operator decides about something that is stuck.
+    Resolve {
+        how: u8,
     },
     Query {
         which: usize,
@@ -82,6 +97,7 @@ pub(super) struct World {
     stale: BTreeMap<Token, Vec<Effect>>,
     owned: Option<Epoch>,
     calls: Vec<Call>,
+    services: Services,
     read: Option<(Epoch, Vec<Found>)>,
     /// Requests without a reply, and what they asked about.
     open: BTreeMap<RequestId, Option<(Gtid, BranchIndex)>>,
@@ -104,6 +120,7 @@ impl World {
             stale: BTreeMap::new(),
             owned: None,
             calls: Vec::new(),
+            services: Services::default(),
             read: None,
             open: BTreeMap::new(),
             look_ups: Vec::new(),
@@ -117,6 +134,14 @@ impl World {
     pub(super) fn act(&mut self, action: Action) {
         match action {
             Action::Submit { key, body, branches, wait } => self.submit(key, body, branches, wait),
+            Action::CallBack { which } => self.call_back(which),
+            Action::End { which } => {
+                if let Some(gtid) = self.some_gtid(which) {
+                    let request = self.request(None);
+                    self.step(Event::Ended { request, gtid });
+                }
+            }
+            Action::Resolve { how } => self.resolve(how),
             Action::Query { which, wait } => {
                 if let Some(gtid) = self.some_gtid(which) {
                     let request = self.request(None);
@@ -148,13 +173,15 @@ impl World {
         self.acquire();
         self.read = Some((self.epoch, self.found()));
         self.load();
-        for _ in 0..1_000 {
+        for round in 0..1_000 {
             self.look_up();
             self.flush(usize::MAX, Flush::Durable);
             while let Some(call) = self.calls.pop() {
-                let answer = honest(&call);
+                let answer = self.answer_of(&call, 0);
                 self.answer_call(&call, answer);
             }
+            // What refused for good is left; everything else is tried again.
+            self.resolve(if round % 2 == 0 { 0 } else { 2 });
             if let Some(at) = self.node.next_timer() {
                 self.now = self.now.max(at);
                 self.step(Event::Timer);
@@ -168,6 +195,14 @@ impl World {
         for (gtid, records) in &self.journal {
             let history = History::fold(records.clone()).unwrap();
             assert!(history.is_closed(), "{gtid} is still open");
+            let plan = history.begun.as_ref().map(|begun| &begun.plan);
+            if let Some(plan) = plan {
+                let closed = history.closed.as_ref();
+                let given_up = closed.map(|closed| closed.heuristics.clone());
+                let given_up = given_up.unwrap_or_default();
+                self.services
+                    .check_ended(*gtid, plan, history.fate(), &given_up);
+            }
             if let Some(told) = self.told.get(gtid) {
                 assert_eq!(history.fate(), Some(*told), "{gtid} was told otherwise");
             }
@@ -178,7 +213,7 @@ impl World {
         let request = self.request(None);
         let submission = Submission {
             fingerprint: Fingerprint([body; 32]),
-            plan: plan(branches),
+            plan: plan_of(branches),
             timeout_ms: 500,
             ..submission(request.0, &format!("k{key}"), wait)
         };
@@ -236,6 +271,11 @@ impl World {
             self.keys.insert(begun.key.clone(), entry.gtid);
         }
         let records = self.journal.entry(entry.gtid).or_default();
+        // What a former owner still had under way, after a part of it was lost: the journal takes no
+        // record out of its place.
+        if self.owned != Some(entry.epoch) && records.len() != entry.position.0 as usize {
+            return Appended::Unknown;
+        }
         assert_eq!(
             records.len(),
             entry.position.0 as usize,
@@ -255,13 +295,81 @@ impl World {
         if !again {
             self.calls.remove(at);
         }
-        self.answer_call(&call, any_answer(&call, how));
+        let answer = self.answer_of(&call, how);
+        self.answer_call(&call, answer);
+    }
+
+    fn answer_of(&mut self, call: &Call, how: u8) -> Answer {
+        match Asked::read(call) {
+            Some(asked) => {
+                let plan = self.plan_of(&asked.gtid);
+                self.services.answer(&plan, &asked, how)
+            }
+            None => any_answer(call, how),
+        }
+    }
+
+    fn plan_of(&self, gtid: &Gtid) -> Plan {
+        match self.journal.get(gtid).and_then(|records| records.first()) {
+            Some(Record::Begun(begun)) => begun.plan.clone(),
+            other => panic!("{gtid} is called, and begins with {other:?}"),
+        }
+    }
+
+    fn call_back(&mut self, which: usize) {
+        let Some(gtid) = self.some_gtid(which) else {
+            return;
+        };
+        let Some(Record::Begun(begun)) = self.journal[&gtid].first() else {
+            return;
+        };
+        let actions: Vec<_> = begun.plan.actions().map(|it| it.index).collect();
+        for action in actions {
+            if let Some(result) = self.services.unit(gtid, action).acted.clone() {
+                let request = self.request(None);
+                let answer = ActAnswer::Done { result: Some(result) };
+                let verb = ActVerb::Act;
+                self.step(Event::CalledBack { request, gtid, action, verb, answer });
+            }
+        }
+    }
+
+    fn resolve(&mut self, how: u8) {
+        let stuck: Vec<_> = self
+            .node
+            .transactions()
+            .flat_map(|it| {
+                it.course()
+                    .actions()
+                    .iter()
+                    .map(|action| (it.gtid(), action))
+            })
+            .filter(|(_, action)| action.is_stuck())
+            .map(|(gtid, action)| (gtid, action.index, action.verb().unwrap()))
+            .collect();
+        for (gtid, action, verb) in stuck {
+            let resolution = match how % 4 {
+                0 => Resolution::Retry,
+                1 => Resolution::Skip,
+                2 => {
+                    self.services.by_hand(gtid, action, verb);
+                    let result = self.services.unit(gtid, action).acted.clone();
+                    Resolution::Done { result }
+                }
+                _ => Resolution::Abandon,
+            };
+            let request = self.request(None);
+            let (by, reason) = ("ann".to_owned(), "seen".to_owned());
+            self.step(Event::Resolved { request, gtid, action, resolution, by, reason });
+        }
     }
 
     fn answer_call(&mut self, call: &Call, answer: Answer) {
         let (gtid, epoch, branch, attempt) = match &call.message {
             Message::Prepare(it) => (it.gtid, it.epoch, it.branch, it.attempt),
             Message::Finish(it) => (it.gtid, it.epoch, it.branch, it.attempt),
+            Message::Act(it) => (it.gtid, it.epoch, it.branch, it.attempt),
+            Message::Endpoint(it) => (it.gtid, it.epoch, it.branch, it.attempt),
         };
         self.step(Event::Answered { gtid, epoch, branch, attempt, answer });
     }
@@ -271,11 +379,14 @@ impl World {
         let at = self.now;
         for records in self.journal.values_mut() {
             let history = History::fold(records.clone()).unwrap();
-            let lone = history.begun.is_some_and(|begun| begun.plan.is_delegated());
-            if history.decided.is_none() && !lone {
+            let aborts = history
+                .begun
+                .is_some_and(|begun| begun.plan.is_atomic() && !begun.plan.is_delegated());
+            if history.decided.is_none() && aborts {
                 records.push(Record::Aborted(Aborted {
                     at,
                     reason: AbortReason::Recovered,
+                    compensate: Vec::new(),
                 }));
             }
         }
@@ -382,6 +493,11 @@ impl World {
     fn leave(&mut self, effect: Effect) {
         match effect {
             Effect::Send { call, .. } => {
+                if let Some(asked) = Asked::read(&call) {
+                    let plan = self.plan_of(&asked.gtid);
+                    let fate = self.fate(&asked.gtid);
+                    self.services.check_sent(&plan, fate, &asked);
+                }
                 self.check_call(&call);
                 self.calls.push(call);
             }
@@ -401,10 +517,15 @@ impl World {
 
     fn check_call(&self, call: &Call) {
         match &call.message {
+            Message::Act(_) | Message::Endpoint(_) => {}
             Message::Prepare(it) => assert!(self.journal.contains_key(&it.gtid), "not begun"),
             Message::Finish(it) => match it.verb {
-                FinishVerb::Commit => assert_eq!(self.fate(&it.gtid), Some(Fate::Commit)),
-                FinishVerb::Abort => assert_ne!(self.fate(&it.gtid), Some(Fate::Commit)),
+                FinishVerb::Commit | FinishVerb::Confirm => {
+                    assert_eq!(self.fate(&it.gtid), Some(Fate::Commit))
+                }
+                FinishVerb::Abort | FinishVerb::Cancel => {
+                    assert_ne!(self.fate(&it.gtid), Some(Fate::Commit))
+                }
             },
         }
     }
@@ -467,7 +588,14 @@ impl World {
                         .votes
                         .iter()
                         .any(|vote| vote.branch == branch && vote.ended),
-                    Record::Begun(_) | Record::Aborted(_) | Record::Closed(_) => false,
+                    Record::Begun(_)
+                    | Record::Aborted(_)
+                    | Record::Closed(_)
+                    | Record::Started(_)
+                    | Record::Done(_)
+                    | Record::Compensated(_)
+                    | Record::Stuck(_)
+                    | Record::Resolved(_) => false,
                 });
                 if !passed_by {
                     self.tell(gtid, Fate::Abort);
@@ -488,9 +616,10 @@ fn honest(call: &Call) -> Answer {
     match &call.message {
         Message::Prepare(it) if it.one_phase => vote(Vote::Committed { result: None }),
         Message::Prepare(_) => yes(),
+        Message::Act(_) | Message::Endpoint(_) => lost(),
         Message::Finish(it) => match it.verb {
-            FinishVerb::Commit => committed(),
-            FinishVerb::Abort => aborted(),
+            FinishVerb::Commit | FinishVerb::Confirm => committed(),
+            FinishVerb::Abort | FinishVerb::Cancel => aborted(),
         },
     }
 }
@@ -507,9 +636,17 @@ fn any_answer(call: &Call, how: u8) -> Answer {
         (Message::Prepare(_), _) => {
             Answer::Vote { identity: older, vote: Vote::Yes { result: None } }
         }
+        (Message::Act(_) | Message::Endpoint(_), _) => lost(),
         (Message::Finish(_), 5) => committed(),
         (Message::Finish(_), 6) => aborted(),
         (Message::Finish(_), 7) => super::fixture::end(BranchEnd::InProgress),
         (Message::Finish(_), _) => Answer::End { identity: older, end: BranchEnd::Aborted },
+    }
+}
+
+fn plan_of(shape_of: usize) -> Plan {
+    match shape_of {
+        branches @ 1..=3 => plan(branches),
+        other => shape(other),
     }
 }

@@ -24,6 +24,8 @@ fn watermarks(effects: &[Effect]) -> Vec<Timestamp> {
         Effect::Send { call, .. } => Some(match &call.message {
             Message::Prepare(call) => call.watermark,
             Message::Finish(order) => order.watermark,
+            Message::Act(call) => call.watermark,
+            Message::Endpoint(_) => Timestamp::ZERO,
         }),
         Effect::Append { .. } | Effect::Reply { .. } | Effect::Reload { .. } => None,
     };

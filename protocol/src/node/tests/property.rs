@@ -15,7 +15,10 @@ fn wait() -> impl Strategy<Value = Wait> {
 /// The ordinary course, with a client here and there that repeats itself.
 fn ordinary() -> impl Strategy<Value = Action> {
     prop_oneof![
-        3 => (0..4_u8, 0..8_u8, 1..4_usize, wait()).prop_map(|(key, body, branches, wait)| {
+        1 => (0..8_usize).prop_map(|which| Action::CallBack { which }),
+        1 => (0..8_usize).prop_map(|which| Action::End { which }),
+        1 => (0..4_u8).prop_map(|how| Action::Resolve { how }),
+        3 => (0..4_u8, 0..8_u8, 1..18_usize, wait()).prop_map(|(key, body, branches, wait)| {
             Action::Submit { key, body: body / 7, branches, wait }
         }),
         1 => (0..8_usize, prop::option::of(wait()))
@@ -74,8 +77,15 @@ fn is_legal(records: &[Record]) -> bool {
     }
 }
 
+/// At least so many; more with `PROPTEST_CASES`.
+fn cases() -> ProptestConfig {
+    let mut config = ProptestConfig::default();
+    config.cases = config.cases.max(400);
+    config
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(cases())]
 
     #[test]
     fn without_faults_all_is_said_once_and_everything_ends(

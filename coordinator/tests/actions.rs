@@ -1,0 +1,187 @@
+//! Calls to act over HTTP: bounds of their own at each participant, and replies of any size.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::allow_attributes,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use accordant_coordinator::delivery::{
+    HttpTransport, Request, Response, Transport, TransportError,
+};
+use accordant_coordinator::journal::memory::MemoryStore;
+use accordant_protocol::id::Incarnation;
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use support::{Bed, Stub, two};
+use tokio::sync::Semaphore;
+
+/// Lets branches through, and acts only as far as it is opened.
+struct Held {
+    inner: HttpTransport,
+    open: Semaphore,
+    out: AtomicUsize,
+    out_most: AtomicUsize,
+}
+
+#[async_trait]
+impl Transport for Held {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        if !request.uri.path().ends_with("/act") {
+            return self.inner.send(request).await;
+        }
+        let out = self.out.fetch_add(1, Ordering::SeqCst) + 1;
+        self.out_most.fetch_max(out, Ordering::SeqCst);
+        self.open.acquire().await.unwrap().forget();
+        let reply = self.inner.send(request).await;
+        self.out.fetch_sub(1, Ordering::SeqCst);
+        reply
+    }
+}
+
+async fn held(acts_max: usize) -> (Bed, Arc<Held>) {
+    let held = Arc::new(Held {
+        inner: HttpTransport::new(4),
+        open: Semaphore::new(0),
+        out: AtomicUsize::new(0),
+        out_most: AtomicUsize::new(0),
+    });
+    let transport = Arc::<Held>::clone(&held);
+    let store = Arc::new(MemoryStore::new("acc".parse().unwrap(), Incarnation(7), 4));
+    let bed = Bed::with(store, Stub::default(), Stub::default(), |it| {
+        it.transport = transport;
+        it.delivery.acts_max = acts_max;
+    });
+    (bed.await, held)
+}
+
+fn one(participant: &str, timeout_ms: u64) -> String {
+    json!({ "wait": "accepted", "steps": [{ "name": "one", "action": {
+        "participant": participant, "operation": "one", "timeout_ms": timeout_ms,
+        "retry": { "pause_ms": 1, "pause_ms_max": 5 },
+    }}]})
+    .to_string()
+}
+
+async fn until(bed: &Bed, id: &str, is_so: impl Fn(&Value) -> bool) {
+    let path = format!("/v1/transactions/{id}");
+    let asking = async {
+        while !is_so(&bed.get(&path).await.1) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(10), asking)
+        .await
+        .is_err()
+    {
+        panic!("not in time: {}", bed.get(&path).await.1);
+    }
+}
+
+async fn submit(bed: &Bed, key: &str, body: &str) -> String {
+    let (code, status) = bed.submit(key, body).await;
+    assert_eq!(code, 202, "{status}");
+    status["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn only_so_many_acts_are_out_at_a_participant_and_all_are_done_in_the_end() {
+    let (bed, held) = held(2).await;
+    let mut ids = Vec::new();
+    for key in 0..6 {
+        ids.push(submit(&bed, &format!("k{key}"), &one("a", 10_000)).await);
+    }
+    // Another participant's are not held up by them.
+    ids.push(submit(&bed, "other", &one("b", 10_000)).await);
+    let three = async {
+        while held.out.load(Ordering::SeqCst) < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), three)
+        .await
+        .expect("two and one");
+    held.open.add_permits(ids.len());
+    for id in ids {
+        until(&bed, &id, |status| status["outcome"] == "committed").await;
+    }
+    assert_eq!(held.out_most.load(Ordering::SeqCst), 3);
+    assert_eq!((bed.a.asked().len(), bed.b.asked().len()), (6, 1));
+}
+
+#[tokio::test]
+async fn acts_that_hang_hold_up_no_prepare_and_no_commit() {
+    let (bed, _held) = held(1).await;
+    for key in 0..3 {
+        submit(&bed, &format!("k{key}"), &one("a", 10_000)).await;
+    }
+    let (code, status) = bed
+        .submit("k", &two("agree", "agree", r#","wait":"completed""#))
+        .await;
+    assert_eq!(
+        (code, &status["outcome"]),
+        (200, &"committed".into()),
+        "{status}"
+    );
+    assert!(bed.a.asked().is_empty());
+}
+
+#[tokio::test]
+async fn what_waits_longer_than_its_attempt_may_take_is_unanswered_and_tried_again() {
+    let (bed, held) = held(1).await;
+    let first = submit(&bed, "k1", &one("a", 10_000)).await;
+    let out = async {
+        while held.out.load(Ordering::SeqCst) < 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), out)
+        .await
+        .expect("one is out");
+    let second = submit(&bed, "k2", &one("a", 20)).await;
+    let waited = |status: &Value| {
+        let action = &status["actions"][0];
+        let late = action["last_error"] == "too many calls are out";
+        late && action["attempts"].as_u64() > Some(1)
+    };
+    until(&bed, &second, waited).await;
+    assert_eq!(held.out_most.load(Ordering::SeqCst), 1, "it was never sent");
+    held.open.add_permits(1_000);
+    for id in [first, second] {
+        until(&bed, &id, |status| status["outcome"] == "committed").await;
+    }
+}
+
+#[tokio::test]
+async fn a_reply_too_large_to_keep_is_done_by_its_status_and_unknown_by_the_contract() {
+    let (bed, held) = held(64).await;
+    held.open.add_permits(1_000);
+    let large = format!("\"{}\"", "x".repeat(2 * 1024 * 1024));
+    bed.a.answers("POST /one", &[(200, &large)]);
+    let plain = json!({ "wait": "decided", "steps": [{ "name": "one", "action": {
+        "participant": "a", "act": { "path": "/one" }, "without_compensation": true } }]});
+    let (code, status) = bed.submit("k1", &plain.to_string()).await;
+    assert_eq!(
+        (code, &status["outcome"]),
+        (200, &"committed".into()),
+        "{status}"
+    );
+    assert!(status["actions"][0].get("result").is_none());
+    assert_eq!(bed.a.asked().len(), 1);
+
+    let done = format!(r#"{{"done":{{"result":{large}}}}}"#);
+    bed.b.answers(
+        "act one",
+        &[(200, &done), (200, r#"{"done":{"result":1}}"#)],
+    );
+    let id = submit(&bed, "k2", &one("b", 10_000)).await;
+    until(&bed, &id, |status| status["outcome"] == "committed").await;
+    assert_eq!(bed.b.asked().len(), 2);
+}

@@ -1,0 +1,55 @@
+//! Somebody tells something about a transaction: that a local transaction has ended, how an action
+//! stands, or what is to become of one that is stuck.
+
+use crate::effect::{After, Effect, Reply, RequestId};
+use crate::id::Gtid;
+use crate::plan::{Input, Refused};
+use crate::time::Timestamp;
+use crate::wire::problem::ProblemCode;
+
+use super::machine::{Node, refuse_all};
+
+impl Node {
+    /// Takes what was said, and answers with the status once it is durable that it was heard.
+    pub(super) fn told(
+        &mut self,
+        now: Timestamp,
+        request: RequestId,
+        gtid: Gtid,
+        input: Input,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(transaction) = self.transactions.get(&gtid) else {
+            let owned = self.partitions.get(&gtid.partition());
+            return match owned.map(|owned| owned.loading) {
+                None => refuse_all(&[request], ProblemCode::NotOwner, effects),
+                // It may be among those that have not been read yet.
+                Some(true) => refuse_all(&[request], ProblemCode::Unavailable, effects),
+                Some(false) => {
+                    let reply = Reply::NotInMemory;
+                    effects.push(Effect::Reply { after: After::Now, request, reply });
+                }
+            };
+        };
+        // A call-back may speak of a call that is held until a record is durable. Were it heard now,
+        // that call would leave after what follows from the call-back.
+        let called_back = matches!(input, Input::CalledBack { .. });
+        if !transaction.is_begun() || (called_back && transaction.gate.is_some()) {
+            return refuse_all(&[request], ProblemCode::Unavailable, effects);
+        }
+        let heard = self.try_advance(now, gtid, input, effects);
+        if let Err(refused) = heard {
+            let code = match refused {
+                Refused::NoAction => ProblemCode::NoAction,
+                Refused::Group(_) | Refused::Misplaced | Refused::Pivot => ProblemCode::OutOfPlace,
+            };
+            return refuse_all(&[request], code, effects);
+        }
+        let Some(transaction) = self.transactions.get(&gtid) else {
+            return;
+        };
+        let after = transaction.gate.map_or(After::Now, After::Durable);
+        let status = Box::new(transaction.status(false));
+        self.reply_gated(after, request, Reply::Status(status), effects);
+    }
+}

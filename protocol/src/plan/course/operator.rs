@@ -1,0 +1,160 @@
+//! What comes from outside the calls: an operator's decisions, and call-backs.
+
+use crate::action::{InputKind, Phase};
+use crate::effect::Urgency;
+use crate::group;
+use crate::id::BranchIndex;
+use crate::json::Json;
+use crate::plan::{Class, Order, Plan};
+use crate::record::{Record, Resolution, Resolved};
+use crate::time::Timestamp;
+use crate::wire::contract::{ActAnswer, ActVerb};
+
+use super::machine::{Course, Direction, Refused};
+
+impl Course {
+    /// An operator decides about an action that is stuck. Nothing follows from it before the record
+    /// of it is durable.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one input, taken apart"
+    )]
+    pub(super) fn resolved(
+        &mut self,
+        plan: &Plan,
+        now: Timestamp,
+        index: BranchIndex,
+        resolution: Resolution,
+        by: String,
+        reason: String,
+        orders: &mut Vec<Order>,
+    ) -> Result<(), Refused> {
+        let group_open = self.group_is_open();
+        let action = self.action_mut(index).ok_or(Refused::NoAction)?;
+        if !action.is_stuck() {
+            return Err(Refused::Misplaced);
+        }
+        let pivot = action.class == Class::Pivot;
+        match &resolution {
+            Resolution::Skip | Resolution::Abandon if pivot => return Err(Refused::Pivot),
+            // A branch in doubt is never left to itself.
+            Resolution::Abandon if group_open => return Err(Refused::Misplaced),
+            Resolution::Retry
+            | Resolution::Done { .. }
+            | Resolution::Skip
+            | Resolution::Abandon => {}
+        }
+        let kept = resolution.clone();
+        let record = Resolved { at: now, action: index, resolution: kept, by, reason };
+        let record = Record::Resolved(record);
+        orders.push(Order::Record { record, urgency: Urgency::Forced });
+        match resolution {
+            Resolution::Retry => self.try_again(index, orders),
+            Resolution::Done { result } => self.take_as_done(index, result),
+            Resolution::Skip => self.skip(index),
+            Resolution::Abandon => self.abandon(),
+        }
+        self.advance(plan, now, orders);
+        Ok(())
+    }
+
+    fn try_again(&mut self, index: BranchIndex, orders: &mut Vec<Order>) {
+        let Some(action) = self.action_mut(index) else {
+            return;
+        };
+        if action.feed(InputKind::Retry) != Some(true) {
+            return;
+        }
+        if let Some(verb) = action.verb() {
+            let attempt = action.call();
+            orders.push(Order::Act { action: index, verb, attempt });
+        }
+    }
+
+    fn take_as_done(&mut self, index: BranchIndex, result: Option<Json>) {
+        let Some(action) = self.action_mut(index) else {
+            return;
+        };
+        let acting = action.verb() == Some(ActVerb::Act);
+        if action.feed(InputKind::MarkDone) == Some(true) && acting {
+            action.result = result;
+        }
+    }
+
+    fn skip(&mut self, index: BranchIndex) {
+        let action = self.action_mut(index);
+        // Whether it has a place was looked at before.
+        let _moved = action.and_then(|action| action.feed(InputKind::Skip));
+    }
+
+    /// Gives up whatever has not ended.
+    pub(super) fn abandon(&mut self) {
+        let direction = self.direction;
+        for action in &mut self.actions {
+            let open = match action.phase() {
+                Phase::Acting
+                | Phase::Compensating
+                | Phase::StuckActing
+                | Phase::StuckCompensating => true,
+                Phase::Waiting => {
+                    direction == Direction::Passed || action.named || action.maybe_sent
+                }
+                Phase::Done => {
+                    action.named || (direction == Direction::TurningBack && action.compensatable)
+                }
+                Phase::Refused | Phase::Compensated | Phase::Skipped => false,
+            };
+            if open {
+                action.calls.end();
+                action.found(Phase::Skipped);
+            }
+        }
+    }
+
+    fn group_is_open(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| {
+            !matches!(group.phase(), group::Phase::Held | group::Phase::Closed)
+        })
+    }
+
+    /// A participant calls back. What it says is durable before it is told that it was heard.
+    pub(super) fn called_back(
+        &mut self,
+        plan: &Plan,
+        now: Timestamp,
+        index: BranchIndex,
+        verb: ActVerb,
+        answer: ActAnswer,
+        orders: &mut Vec<Order>,
+    ) -> Result<(), Refused> {
+        let direction = self.direction;
+        let action = self.action_mut(index).ok_or(Refused::NoAction)?;
+        let heard = matches!(
+            (action.phase(), verb),
+            (Phase::Done | Phase::Refused, ActVerb::Act)
+                | (Phase::Compensated, ActVerb::Compensate)
+        );
+        if heard {
+            return Ok(());
+        }
+        // What is to be made good follows in any case, whatever was done.
+        if verb == ActVerb::Act && direction == Direction::Back && action.named {
+            return Ok(());
+        }
+        if action.verb() != Some(verb) {
+            return Err(Refused::Misplaced);
+        }
+        match answer {
+            ActAnswer::Done { result } => {
+                self.done(plan, now, index, result, Urgency::Forced, orders);
+            }
+            ActAnswer::Refused { refusal } => {
+                self.refused(plan, now, index, refusal.bounded(), orders);
+            }
+            ActAnswer::InProgress { .. } | ActAnswer::RetryLater { .. } => {
+                return Err(Refused::Misplaced);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! The coordinator dies at each of its points, forward and backward, while trips of all forms are
+//! under way.
+
+use accordant_coordinator::crash::{ACTION_POINTS, POINTS};
+
+use crate::world::{JournalKind, died};
+
+use super::stage::{Stage, Travellers};
+
+const SIGKILL: i32 = 9;
+
+async fn coordinator_dies_at_each_point(journal: JournalKind, hits: &[u32]) -> anyhow::Result<()> {
+    let mut stage = Stage::start(journal).await?;
+    println!(
+        "\ncoordinator, {journal:?} journal\n{:<52}trips so far",
+        "point"
+    );
+    let points = POINTS.iter().chain(ACTION_POINTS);
+    // Those of what is stuck have a test of their own.
+    let by_operator = |point: &str| point.contains(".stuck.") || point.contains(".resolved.");
+    for point in points.filter(|point| !by_operator(point)) {
+        for hit in hits {
+            let point = format!("{point}:{hit}");
+            stage.world.restart_to_die_at(&point).await?;
+            let travellers = Travellers::start(&stage.traveller, 3);
+            died(&mut stage.world.coordinator, SIGKILL).await?;
+            travellers.end().await?;
+            stage.world.restart().await?;
+            let tally = stage.audit().await?;
+            println!("{point:<52}{tally:?}");
+        }
+    }
+    let tally = stage.audit().await?;
+    anyhow::ensure!(tally.happened > 0 && tally.made_good > 0, "{tally:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sagas_survive_a_coordinator_that_dies_at_any_point_with_sqlite() -> anyhow::Result<()> {
+    coordinator_dies_at_each_point(JournalKind::Sqlite, &[1, 4]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sagas_survive_a_coordinator_that_dies_at_any_point_with_postgres() -> anyhow::Result<()> {
+    coordinator_dies_at_each_point(JournalKind::Postgres, &[2]).await
+}

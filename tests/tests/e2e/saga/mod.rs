@@ -1,0 +1,11 @@
+//! Sagas, TCC, messages and mixed plans: plain services that remember every call, banks that keep
+//! the contract, and a coordinator that is killed in between.
+
+mod audit;
+mod crashes;
+mod desk;
+mod modes;
+mod operator;
+mod stage;
+mod take_over;
+mod trip;
