@@ -1,10 +1,10 @@
 //! What the demo can be told.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use accordant_examples::service::ServiceArguments;
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Moves money between two banks, and counts it.
 #[derive(Clone, Debug, Parser)]
@@ -79,25 +79,5 @@ pub(crate) enum Role {
     },
     /// A bank.
     #[command(hide = true)]
-    Bank(BankArguments),
-}
-
-/// What a bank needs to know.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct BankArguments {
-    /// Its name as a participant.
-    #[arg(long)]
-    pub name: String,
-    /// Its database.
-    #[arg(long)]
-    pub database: String,
-    /// The coordinator.
-    #[arg(long)]
-    pub coordinator: String,
-    /// Where to listen.
-    #[arg(long)]
-    pub listen: SocketAddr,
-    /// Written once it serves.
-    #[arg(long)]
-    pub ready_file: PathBuf,
+    Bank(ServiceArguments),
 }

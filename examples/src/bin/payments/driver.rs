@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use accordant_client::{Client, IdempotencyKey, Outcome, Transaction, Wait};
+use accordant_examples::dice::Dice;
 use anyhow::Context as _;
 use futures_util::future::{join_all, try_join};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::Arguments;
 use crate::audit;
-use crate::bank::Posting;
 use crate::killer;
 use crate::report::Report;
 use crate::scene::{ACCOUNTS, BANKS, CENTS, Scene};
+use accordant_examples::bank::Posting;
 
 /// How long everything may take to come to rest at the end.
 const REST_MAX: Duration = Duration::from_secs(60);
@@ -38,25 +39,6 @@ pub(crate) enum Said {
     Committed,
     Refused,
     Unknown,
-}
-
-/// A small generator of its own (SplitMix64: Steele, Lea and Flood, 2014), so that a seed means
-/// the same for ever.
-#[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A number from 0 up to and without `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end.max(1)
-    }
 }
 
 /// Makes all transfers, carries the kills out, and audits.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use accordant_examples::dice::Dice;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::arguments::{Arguments, Victim};
 use crate::audit;
-use crate::driver::Dice;
 use crate::scene::Scene;
 
 /// One kill.

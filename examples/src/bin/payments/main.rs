@@ -7,7 +7,6 @@
 
 mod arguments;
 mod audit;
-mod bank;
 mod driver;
 mod killer;
 mod report;
@@ -15,6 +14,8 @@ mod scene;
 
 use std::process::ExitCode;
 
+use accordant_examples::verdict::finish;
+use accordant_examples::{bank, stage};
 use anyhow::Context as _;
 use arguments::{Arguments, Role};
 use clap::Parser as _;
@@ -22,15 +23,8 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.role.clone() {
-        Some(Role::Coordinator { arguments }) => {
-            accordant_testbed::process::end_with_parent();
-            let program = std::ffi::OsString::from("accordant");
-            accordant_coordinator::cli::run(std::iter::once(program).chain(arguments))
-        }
-        Some(Role::Bank(bank)) => {
-            accordant_testbed::process::end_with_parent();
-            finish(bank::run(bank).map(|()| true))
-        }
+        Some(Role::Coordinator { arguments }) => stage::coordinate(arguments),
+        Some(Role::Bank(arguments)) => bank::run(&arguments),
         None => finish(play(arguments)),
     }
 }
@@ -50,15 +44,4 @@ fn play(arguments: Arguments) -> anyhow::Result<bool> {
         }
         Ok(outcome.holds())
     })
-}
-
-fn finish(result: anyhow::Result<bool>) -> ExitCode {
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
-    }
 }

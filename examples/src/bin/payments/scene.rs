@@ -1,16 +1,15 @@
 //! Everything that stands on the stage: servers, banks, coordinator.
 
-use std::path::Path;
-
-use accordant_testbed::port::{self, Place};
+use accordant_examples::stage::{coordinator_role, service_role};
+use accordant_testbed::port;
 use accordant_testbed::postgres::Postgres;
-use accordant_testbed::process::{Process, Role};
+use accordant_testbed::process::Process;
 use anyhow::Context as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 
 use crate::arguments::{Arguments, JournalKind};
-use crate::bank::SCHEMA;
+use accordant_examples::bank::SCHEMA;
 
 /// Accounts of each bank: enough that transfers seldom wait for each other.
 pub(crate) const ACCOUNTS: i32 = 1000;
@@ -57,11 +56,13 @@ impl Scene {
             Some(server) => server.url("journal"),
             None => format!("sqlite:{}", directory.path().join("journal.db").display()),
         };
-        let coordinator = coordinator_role(directory.path(), place, &places, &journal_url)?;
+        let known = BANKS.into_iter().zip(places);
+        let coordinator = coordinator_role(directory.path(), place, &journal_url, known)?;
         let coordinator = Process::start(coordinator).await?;
         let mut banks = Vec::new();
         for ((name, server), at) in BANKS.into_iter().zip([north, south]).zip(places) {
-            let role = bank_role(directory.path(), name, &server, at, place)?;
+            let database = server.url("bank");
+            let role = service_role(directory.path(), "bank", name, &database, at, place)?;
             let process = Process::start(role).await?;
             banks.push(Bank { name, server, process });
         }
@@ -114,47 +115,4 @@ async fn bank_server(name: &str) -> anyhow::Result<Postgres> {
         .await?;
     connection.close().await?;
     Ok(server)
-}
-
-fn coordinator_role(
-    directory: &Path,
-    place: Place,
-    banks: &[Place; 2],
-    journal: &str,
-) -> anyhow::Result<Role> {
-    let role = Role::new("coordinator", std::env::current_exe()?, directory);
-    let ready_file = role.ready_file.display().to_string();
-    let listen = place.address().to_string();
-    let arguments = [
-        "coordinator",
-        "--",
-        "serve",
-        "--listen",
-        &listen,
-        "--journal",
-        journal,
-    ];
-    let mut role = role
-        .arguments(arguments)
-        .arguments(["--ready-file", &ready_file]);
-    for (name, place) in BANKS.into_iter().zip(banks) {
-        role = role.arguments(["--participant", &format!("{name}={}", place.url())]);
-    }
-    Ok(role)
-}
-
-fn bank_role(
-    directory: &Path,
-    name: &str,
-    server: &Postgres,
-    at: Place,
-    coordinator: Place,
-) -> anyhow::Result<Role> {
-    let role = Role::new(name, std::env::current_exe()?, directory);
-    let ready_file = role.ready_file.display().to_string();
-    let (database, listen) = (server.url("bank"), at.address().to_string());
-    let coordinator = coordinator.url();
-    let role = role.arguments(["bank", "--name", name, "--database", &database]);
-    let role = role.arguments(["--coordinator", &coordinator, "--listen", &listen]);
-    Ok(role.arguments(["--ready-file", &ready_file]))
 }

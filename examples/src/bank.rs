@@ -1,14 +1,16 @@
-//! A bank: accounts that may not go below zero, and a ledger of what was done to them.
+//! A bank: accounts that may not go below zero, and a ledger of what was done to them. Its debits
+//! and credits are branches of two-phase commit.
 
-use accordant_participant::{Branch, Participant, Refusal};
-use anyhow::Context as _;
+use std::process::ExitCode;
+
+use accordant_participant::{Branch, Refusal};
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::BankArguments;
+use crate::service::{self, ServiceArguments};
 
 /// The tables of a bank. The check is the database's own last word. The ledger has no key: it would
 /// refuse a posting that is made twice, and hide from the audit that somebody tried.
-pub(crate) const SCHEMA: &str = "
+pub const SCHEMA: &str = "
     create table account (
         id integer primary key,
         cents bigint not null check (cents >= 0)
@@ -21,15 +23,19 @@ pub(crate) const SCHEMA: &str = "
 
 /// One side of a transfer.
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Posting {
+pub struct Posting {
+    /// For which transfer.
     pub transfer: String,
+    /// Whose.
     pub account: i32,
+    /// How much.
     pub cents: i64,
 }
 
 /// What the account holds afterwards.
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Receipt {
+pub struct Receipt {
+    /// In cents.
     pub balance: i64,
 }
 
@@ -60,31 +66,17 @@ async fn post(branch: &mut Branch, posting: &Posting, cents: i64) -> Result<Rece
         Some((balance,)) if balance >= 0 => Ok(Receipt { balance }),
         Some(_) | None => Err(Refusal::new(
             "insufficient_funds",
-            "the account does not cover the transfer",
+            "no such account, or it does not cover it",
         )),
     }
 }
 
 /// Serves until the demo ends.
-pub(crate) fn run(arguments: BankArguments) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
-    let runtime = tokio::runtime::Runtime::new().context("the runtime did not start")?;
-    runtime.block_on(async {
-        let bank = Participant::builder(&arguments.name)
-            .database(&arguments.database)
-            .coordinator(&arguments.coordinator)
-            .connections_max(48)
+pub fn run(arguments: &ServiceArguments) -> ExitCode {
+    service::run(arguments, |builder| {
+        let builder = builder.connections_max(48);
+        builder
             .operation("debit", debit)
             .operation("credit", credit)
-            .connect()
-            .await
-            .context("the bank did not start")?;
-        let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
-        let address = listener.local_addr()?.to_string();
-        accordant_testbed::process::tell_ready(&arguments.ready_file, &address)?;
-        bank.serve(listener).await.context("the bank ended")
     })
 }
