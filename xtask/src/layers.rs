@@ -23,7 +23,7 @@ const fn floor(
 
 /// `coordinator`, `participant` and `client` never know each other; `testbed/postgres`,
 /// `migrations` and `protocol` know nobody.
-const HOUSE: [Floor; 11] = [
+const HOUSE: [Floor; 12] = [
     floor("accordant-protocol", &[], &[]),
     floor("accordant-migrations", &[], &[]),
     floor("accordant-testbed-postgres", &[], &[]),
@@ -33,9 +33,19 @@ const HOUSE: [Floor; 11] = [
         &["accordant-migrations", "accordant-protocol"],
         &["accordant-testbed-postgres"],
     ),
+    // Its verb is one of the binary's; its tests try it on the real library.
+    floor(
+        "accordant-conform",
+        &["accordant-protocol"],
+        &["accordant-participant", "accordant-testbed-postgres"],
+    ),
     floor(
         "accordant-coordinator",
-        &["accordant-migrations", "accordant-protocol"],
+        &[
+            "accordant-conform",
+            "accordant-migrations",
+            "accordant-protocol",
+        ],
         &["accordant-testbed-postgres"],
     ),
     floor("accordant-sim", &["accordant-protocol"], &[]),
