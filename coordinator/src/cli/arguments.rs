@@ -32,6 +32,9 @@ pub(super) enum Command {
     Stuck(StuckArguments),
     /// Decide about an action that is stuck. The decision is kept with who made it and why.
     Resolve(Box<ResolveArguments>),
+    /// Test whether a service keeps the participant contract: play a nasty coordinator against it.
+    /// Exits with 1 if it does not.
+    Conform(Box<accordant_conform::Arguments>),
     /// Whether a coordinator is ready, with its partitions and participants. Exits with 1 if not.
     Status(StatusArguments),
     /// Show the defaults, or check a configuration file.

@@ -16,6 +16,7 @@
 mod arguments;
 mod ask;
 mod config;
+mod conform;
 pub mod exit;
 mod http;
 mod in_doubt;

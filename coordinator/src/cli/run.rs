@@ -8,7 +8,7 @@ use clap::Parser;
 
 use super::arguments::{Arguments, Command, TransactionsCommand};
 use super::exit::Exit;
-use super::{config, in_doubt, serve, status, stuck, transactions};
+use super::{config, conform, in_doubt, serve, status, stuck, transactions};
 
 /// The whole of `accordant`, with the arguments of this process.
 #[must_use]
@@ -48,6 +48,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::InDoubt(arguments) => asked(in_doubt::in_doubt(arguments)),
         Command::Stuck(arguments) => asked(stuck::stuck(arguments)),
         Command::Resolve(arguments) => asked(stuck::resolve(*arguments)),
+        Command::Conform(arguments) => on_runtime(conform::conform(*arguments), conform::exit),
         Command::Status(arguments) => asked(status::status(arguments)),
     };
     exit.into()
@@ -55,12 +56,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs a command that asks a coordinator.
 fn asked(command: impl Future<Output = Result<Exit, super::ask::AskError>>) -> Exit {
+    on_runtime(command, super::ask::AskError::exit)
+}
+
+fn on_runtime<E: std::error::Error>(
+    command: impl Future<Output = Result<Exit, E>>,
+    exit: impl FnOnce(&E) -> Exit,
+) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => told(runtime.block_on(command), super::ask::AskError::exit),
-        Err(error) => told(Err(error), |_| Exit::Internal),
+        Ok(runtime) => told(runtime.block_on(command), exit),
+        Err(error) => told(Err(error), |_: &std::io::Error| Exit::Internal),
     }
 }
 
