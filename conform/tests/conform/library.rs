@@ -40,7 +40,7 @@ async fn keep(_: &mut Branch, _: Debit, left: Option<i64>) -> Result<Option<i64>
     Ok(left)
 }
 
-async fn postgres() -> (Postgres, String) {
+async fn postgres(isolation: &str) -> (Postgres, String) {
     let server = Postgres::builder()
         .private()
         .durable(false)
@@ -49,6 +49,9 @@ async fn postgres() -> (Postgres, String) {
     server.create_database("bank").await.unwrap();
     let url = server.url("bank");
     let mut admin = PgConnection::connect(&url).await.unwrap();
+    let default = format!("alter database bank set default_transaction_isolation = '{isolation}'");
+    let default = sqlx::raw_sql(sqlx::AssertSqlSafe(default));
+    default.execute(&mut admin).await.unwrap();
     let tables = "create table account (id int primary key, cents bigint not null);
         insert into account values (1, 1000000)";
     sqlx::raw_sql(tables).execute(&mut admin).await.unwrap();
@@ -82,14 +85,22 @@ async fn participant(url: &str) -> Participant {
     builder.connect().await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn library_keeps_every_rule_and_nothing_stays_prepared() {
-    let (_server, url) = postgres().await;
+async fn keeps_every_rule(isolation: &str) {
+    let (_server, url) = postgres(isolation).await;
     let participant = participant(&url).await;
     let state = url.clone();
     let look = Router::new().route("/balance", get(move || balance(state.clone())));
     let address = serve(participant.router().merge(look)).await;
-    let report = run(&all(address)).await;
-    all_passed(&report);
+    all_passed(&run(&all(address)).await);
     assert_eq!(prepared(&url).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn library_keeps_every_rule_and_nothing_stays_prepared() {
+    keeps_every_rule("read committed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn library_keeps_every_rule_where_transactions_are_serializable() {
+    keeps_every_rule("serializable").await;
 }
