@@ -16,6 +16,9 @@ pub(super) async fn conform(arguments: Arguments) -> Result<Exit, ConformError> 
 pub(super) const fn exit(error: &ConformError) -> Exit {
     match error {
         ConformError::Unreachable(_) => Exit::Unreachable,
-        _ => Exit::Usage,
+        ConformError::Seed(_) | ConformError::Output(_) => Exit::Internal,
+        ConformError::Json { .. } | ConformError::File { .. } | ConformError::Options(_) | _ => {
+            Exit::Usage
+        }
     }
 }

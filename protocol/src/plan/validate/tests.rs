@@ -199,10 +199,19 @@ fn what_the_steps_are_to_each_other_is_checked() {
     assert_eq!(faults(&circle)[0], ("steps[0].after".to_owned(), Cycle));
 }
 
+/// This step has this fault, among others perhaps.
+fn checked(given: &String, path: &str, code: PlanFaultCode) {
+    let found = faults(&steps(std::slice::from_ref(given)));
+    let path = format!("steps[0].{path}");
+    assert!(
+        found.contains(&(path.clone(), code)),
+        "{given}: {path}: {found:?}"
+    );
+}
+
 #[test]
 fn what_an_action_asks_for_is_checked() {
-    use PlanFaultCode::{Conflict, Form, Missing, Order, Range, TooMany, Unknown};
-    let act = |act: &str| with_action(&format!(r#""act":{{{act}}},"without_compensation":true"#));
+    use PlanFaultCode::{Conflict, Missing};
     for (given, path, code) in [
         (
             with_action(r#""act":{"path":"/x"}"#),
@@ -230,6 +239,16 @@ fn what_an_action_asks_for_is_checked() {
             "action.compensate",
             Conflict,
         ),
+    ] {
+        checked(&given, path, code);
+    }
+}
+
+#[test]
+fn the_requests_of_an_action_are_checked() {
+    use PlanFaultCode::{Conflict, Form, Order, Range, Unknown};
+    let act = |act: &str| with_action(&format!(r#""act":{{{act}}},"without_compensation":true"#));
+    for (given, path, code) in [
         (act(r#""path":"x""#), "action.act.path", Form),
         (act(r#""path":"//host/x""#), "action.act.path", Form),
         (act(r#""path":"/a/../x""#), "action.act.path", Form),
@@ -279,15 +298,15 @@ fn what_an_action_asks_for_is_checked() {
             Range,
         ),
     ] {
-        let found = faults(&steps(std::slice::from_ref(&given)));
-        let path = format!("steps[0].{path}");
-        assert!(
-            found.contains(&(path.clone(), code)),
-            "{given}: {path}: {found:?}"
-        );
+        checked(&given, path, code);
     }
+}
+
+#[test]
+fn more_units_than_have_a_number_are_refused() {
+    use PlanFaultCode::TooMany;
     let units = (0..10).map(|nr| {
-        let to = vec![r#"{"participant":"p","operation":"o"}"#; 10].join(",");
+        let to = [r#"{"participant":"p","operation":"o"}"#; 10].join(",");
         format!(r#"{{"name":"m{nr}","message":{{"to":[{to}]}}}}"#)
     });
     let found = faults(&steps(&units.collect::<Vec<_>>()));

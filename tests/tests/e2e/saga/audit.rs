@@ -112,7 +112,13 @@ impl Stage {
             .into_iter()
             .filter_map(|place| match place {
                 Where::Pivot(step) => Some(step),
-                _ => None,
+                Where::Desk(_)
+                | Where::Later(_)
+                | Where::Bank(_)
+                | Where::BankLater(_)
+                | Where::Reserved(_)
+                | Where::Paid
+                | Where::Debited => None,
             })
             .collect();
         let (mut turned, mut passed) = (false, false);

@@ -340,9 +340,8 @@ async fn a_message_outlasts_its_target_and_the_coordinator() -> anyhow::Result<(
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn plans_that_cannot_be_are_refused_with_the_path_of_the_fault() -> anyhow::Result<()> {
-    let stage = Stage::start(JournalKind::Sqlite).await?;
+/// Plans that cannot be, each with the path of its fault.
+fn bad_plans() -> anyhow::Result<Vec<(Value, &'static str)>> {
     let plain = |step: &str| Stage::plain("none", step, "done", "done");
     let mut bare = plain("a");
     let bare_map = bare.as_object_mut().context("an object")?;
@@ -356,7 +355,7 @@ async fn plans_that_cannot_be_are_refused_with_the_path_of_the_fault() -> anyhow
         {"name": "x", "participant": "bank-a", "operation": "debit"}]});
     let other = json!({"branches": [
         {"name": "y", "participant": "bank-a", "operation": "debit"}]});
-    for (steps, path) in [
+    Ok(vec![
         (
             json!([{"name": "a", "after": ["b"], "action": plain("a")},
                 {"name": "b", "after": ["a"], "action": plain("b")}]),
@@ -392,7 +391,13 @@ async fn plans_that_cannot_be_are_refused_with_the_path_of_the_fault() -> anyhow
             json!([{"name": "a", "action": unknown}]),
             "steps[0].action.participant",
         ),
-    ] {
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plans_that_cannot_be_are_refused_with_the_path_of_the_fault() -> anyhow::Result<()> {
+    let stage = Stage::start(JournalKind::Sqlite).await?;
+    for (steps, path) in bad_plans()? {
         let reply = stage
             .traveller
             .ask("none", steps.clone(), "accepted")

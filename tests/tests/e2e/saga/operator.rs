@@ -49,7 +49,7 @@ impl Stage {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_stuck_is_seen_and_ends_by_each_verb() -> anyhow::Result<()> {
+async fn what_is_stuck_is_seen_and_tried_again() -> anyhow::Result<()> {
     let mut stage = Stage::start(JournalKind::Sqlite).await?;
     // Two attempts each time: the fifth call is carried out.
     let id = stage.stuck("retried").await?;
@@ -97,7 +97,12 @@ async fn what_is_stuck_is_seen_and_ends_by_each_verb() -> anyhow::Result<()> {
         stage.desk.executed("retried", "one", "compensate") == 1,
         "made good"
     );
+    Ok(())
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_up_is_never_a_success() -> anyhow::Result<()> {
+    let mut stage = Stage::start(JournalKind::Sqlite).await?;
     let id = stage.stuck("done").await?;
     let reply = stage.resolve(&id, json!({"done": {}})).await?;
     ensure!(reply.status == 200, "{} {}", reply.status, reply.text);

@@ -105,93 +105,99 @@ impl Trip {
         }
     }
 
+    fn desk(&self, step: &str, verb: &str, how: &str) -> Value {
+        let path = format!("/{}/{step}/{verb}/{how}", self.key);
+        json!({"path": path, "body": {"of": step}})
+    }
+
+    fn plain(&self, step: &str, how: &str) -> Value {
+        json!({"participant": "desk", "act": self.desk(step, "act", how),
+            "compensate": self.desk(step, "compensate", "lose-1"), "retry": {"pause_ms": 20},
+            "compensate_retry": {"pause_ms": 20}})
+    }
+
+    fn only(&self, step: &str, how: &str) -> Value {
+        json!({"participant": "desk", "act": self.desk(step, "act", how),
+            "retry": {"pause_ms": 20, "pause_ms_max": 100}})
+    }
+
+    fn bank(&self, operation: &str, number: i64) -> Value {
+        json!({"participant": "bank-a", "operation": operation,
+            "payload": {"transfer": self.key, "account": number, "cents": 0},
+            "retry": {"pause_ms": 20, "pause_ms_max": 200},
+            "compensate_retry": {"pause_ms": 20, "pause_ms_max": 200, "attempts": 0}})
+    }
+
+    fn note(&self, number: i64) -> Value {
+        json!({"participant": "bank-a", "operation": "note",
+            "payload": {"transfer": self.key, "account": number, "cents": 0},
+            "retry": {"pause_ms": 20, "pause_ms_max": 200}})
+    }
+
+    fn branch(&self, name: &str, bank: &str, operation: &str) -> Value {
+        json!({"name": name, "participant": bank, "operation": operation,
+            "payload": {"transfer": self.key, "account": 1, "cents": CENTS}})
+    }
+
     pub(crate) fn steps(&self) -> Value {
-        let desk = |step: &str, verb: &str, how: &str| {
-            let path = format!("/{}/{step}/{verb}/{how}", self.key);
-            json!({"path": path, "body": {"of": step}})
-        };
-        let plain = |step: &str, how: &str| {
-            json!({"participant": "desk", "act": desk(step, "act", how),
-                "compensate": desk(step, "compensate", "lose-1"), "retry": {"pause_ms": 20},
-                "compensate_retry": {"pause_ms": 20}})
-        };
-        let only = |step: &str, how: &str| {
-            json!({"participant": "desk", "act": desk(step, "act", how),
-                "retry": {"pause_ms": 20, "pause_ms_max": 100}})
-        };
-        let bank = |operation: &str, number: i64| {
-            json!({"participant": "bank-a", "operation": operation,
-                "payload": {"transfer": self.key, "account": number, "cents": 0},
-                "retry": {"pause_ms": 20, "pause_ms_max": 200},
-                "compensate_retry": {"pause_ms": 20, "pause_ms_max": 200, "attempts": 0}})
-        };
-        let note = |number: i64| {
-            json!({"participant": "bank-a", "operation": "note",
-                "payload": {"transfer": self.key, "account": number, "cents": 0},
-                "retry": {"pause_ms": 20, "pause_ms_max": 200}})
-        };
-        let branch = |name: &str, bank: &str, operation: &str| {
-            json!({"name": name, "participant": bank, "operation": operation,
-                "payload": {"transfer": self.key, "account": 1, "cents": CENTS}})
-        };
         match self.form {
             Form::Chain => {
-                let mut two = plain("two", "done");
+                let mut two = self.plain("two", "done");
                 two["act"]["body"] = json!({"of": "two", "first": {"$result": "one#/id"}});
                 json!([
-                    {"name": "one", "action": plain("one", "lose-1")},
+                    {"name": "one", "action": self.plain("one", "lose-1")},
                     {"name": "two", "after": ["one"], "action": two},
-                    {"name": "three", "after": ["two"], "action": bank("enter", 103)},
+                    {"name": "three", "after": ["two"], "action": self.bank("enter", 103)},
                 ])
             }
             Form::RefusedAtLast => json!([
-                {"name": "one", "action": plain("one", "done")},
-                {"name": "two", "after": ["one"], "action": bank("enter", 102)},
-                {"name": "three", "after": ["two"], "action": plain("three", "refuse")},
+                {"name": "one", "action": self.plain("one", "done")},
+                {"name": "two", "after": ["one"], "action": self.bank("enter", 102)},
+                {"name": "three", "after": ["two"], "action": self.plain("three", "refuse")},
             ]),
             Form::UnknownPlain => {
-                let mut two = plain("two", "lose-4");
+                let mut two = self.plain("two", "lose-4");
                 two["retry"] = json!({"pause_ms": 10, "attempts": 2});
                 json!([
-                    {"name": "one", "action": bank("enter", 101)},
+                    {"name": "one", "action": self.bank("enter", 101)},
                     {"name": "two", "after": ["one"], "action": two},
                 ])
             }
             Form::Arms => json!([
-                {"name": "one", "action": plain("one", "away-1")},
-                {"name": "two", "action": bank("enter", 102)},
-                {"name": "three", "after": ["two"], "action": bank("deny", 103)},
+                {"name": "one", "action": self.plain("one", "away-1")},
+                {"name": "two", "action": self.bank("enter", 102)},
+                {"name": "three", "after": ["two"], "action": self.bank("deny", 103)},
             ]),
             Form::PaidByGroup => json!([
-                {"name": "one", "action": bank("enter", 101)},
+                {"name": "one", "action": self.bank("enter", 101)},
                 {"name": "pay", "after": ["one"], "group": {"branches": [
-                    branch("debit", "bank-a", "debit"), branch("credit", "bank-b", "credit")]}},
-                {"name": "ship", "after": ["pay"], "action": only("ship", "away-2")},
-                {"name": "tell", "after": ["ship"], "message": {"to": [note(104)]}},
+                    self.branch("debit", "bank-a", "debit"), self.branch("credit", "bank-b", "credit")]}},
+                {"name": "ship", "after": ["pay"], "action": self.only("ship", "away-2")},
+                {"name": "tell", "after": ["ship"], "message": {"to": [self.note(104)]}},
             ]),
             Form::RefusedByGroup => json!([
-                {"name": "one", "action": plain("one", "done")},
+                {"name": "one", "action": self.plain("one", "done")},
                 {"name": "pay", "after": ["one"], "group": {"branches": [
-                    branch("debit", "bank-a", "debit"), branch("credit", "bank-b", "refuse")]}},
+                    self.branch("debit", "bank-a", "debit"), self.branch("credit", "bank-b", "refuse")]}},
             ]),
             Form::PlainPivot => json!([
-                {"name": "one", "action": bank("enter", 101)},
+                {"name": "one", "action": self.bank("enter", 101)},
                 {"name": "buy", "after": ["one"], "class": "pivot",
-                    "action": only("buy", "lose-2")},
-                {"name": "ship", "after": ["buy"], "action": only("ship", "busy-1")},
+                    "action": self.only("buy", "lose-2")},
+                {"name": "ship", "after": ["buy"], "action": self.only("ship", "busy-1")},
             ]),
             Form::Mixed => {
-                let mut hold = branch("hold", "bank-b", "hold");
+                let mut hold = self.branch("hold", "bank-b", "hold");
                 hold["mode"] = json!("tcc");
                 hold["payload"]["account"] = json!(103);
                 json!([
-                    {"name": "one", "action": bank("enter", 101)},
+                    {"name": "one", "action": self.bank("enter", 101)},
                     {"name": "pay", "after": ["one"], "group": {"branches": [
-                        branch("debit", "bank-a", "debit"), hold]}},
+                        self.branch("debit", "bank-a", "debit"), hold]}},
                 ])
             }
             Form::Messages => json!([
-                {"name": "tell", "message": {"to": [only("first", "away-1"), note(102)]}},
+                {"name": "tell", "message": {"to": [self.only("first", "away-1"), self.note(102)]}},
             ]),
         }
     }
