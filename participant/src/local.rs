@@ -2,6 +2,7 @@
 //! transaction, and asked for by the coordinator if nobody tells it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use accordant_protocol::id::Gtid;
 use accordant_protocol::json::Json;
@@ -105,13 +106,22 @@ struct Begun {
 }
 
 impl LocalMessage {
-    pub(crate) async fn begin(engine: &Arc<Engine>, plan: PlanRequest) -> Result<Self, LocalError> {
+    pub(crate) async fn begin(
+        engine: &Arc<Engine>,
+        plan: PlanRequest,
+        within: Option<Duration>,
+    ) -> Result<Self, LocalError> {
         let coordinator = coordinator(engine)?;
         let PlanRequest { steps, branches } = plan;
         let steps = with_sender(engine, steps.unwrap_or_default());
         Plan::try_from(PlanRequest { steps: Some(steps.clone()), branches })?;
-        let wait = Wait::Accepted;
-        let submit = SubmitRequest { steps: Some(steps), wait, ..SubmitRequest::default() };
+        let submit = SubmitRequest {
+            steps: Some(steps),
+            // What does not fit is far above what the coordinator allows, and it says so.
+            timeout_ms: within.map(|it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX)),
+            wait: Wait::Accepted,
+            ..SubmitRequest::default()
+        };
         let body = Bytes::from(serde_json::to_vec(&submit)?);
         let key = format!("local-{}", MessageId::mint(clock::now())?);
         let mut begun = Err(LocalError::Unanswered("it was not asked".to_owned()));

@@ -170,7 +170,20 @@ impl Participant {
         &self,
         plan: impl Into<PlanRequest>,
     ) -> Result<LocalMessage, LocalError> {
-        LocalMessage::begin(&self.engine, plan.into()).await
+        LocalMessage::begin(&self.engine, plan.into(), None).await
+    }
+
+    /// The same, where the coordinator asks after this time if it is not told; after 30 seconds
+    /// otherwise. What is not marked by then is given up.
+    ///
+    /// # Errors
+    /// As for [`Participant::local_message`].
+    pub async fn local_message_within(
+        &self,
+        plan: impl Into<PlanRequest>,
+        within: Duration,
+    ) -> Result<LocalMessage, LocalError> {
+        LocalMessage::begin(&self.engine, plan.into(), Some(within)).await
     }
 
     /// Writes what an action came to that went on elsewhere (see [`Refusal::in_progress`]) in the
