@@ -8,6 +8,7 @@ use std::time::Duration;
 use accordant_participant::{Builder, Participant};
 use accordant_testbed::process::{end_with_parent, tell_ready};
 use anyhow::Context as _;
+use axum::Router;
 use clap::Args;
 use tokio::net::TcpListener;
 
@@ -42,13 +43,23 @@ pub struct ServiceArguments {
 
 /// Serves until the demo ends: a role's `main`.
 pub fn run(arguments: &ServiceArguments, build: impl FnOnce(Builder) -> Builder) -> ExitCode {
+    run_with(arguments, build, |_| Ok(Router::new()))
+}
+
+/// The same, with routes of the service's own beside those of the contract.
+pub fn run_with(
+    arguments: &ServiceArguments,
+    build: impl FnOnce(Builder) -> Builder,
+    routes: impl FnOnce(&Participant) -> anyhow::Result<Router>,
+) -> ExitCode {
     end_with_parent();
-    verdict::finish(serve(arguments, build).map(|()| true))
+    verdict::finish(serve(arguments, build, routes).map(|()| true))
 }
 
 fn serve(
     arguments: &ServiceArguments,
     build: impl FnOnce(Builder) -> Builder,
+    routes: impl FnOnce(&Participant) -> anyhow::Result<Router>,
 ) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_ansi(false)
@@ -71,6 +82,7 @@ fn serve(
             Some(path) => {
                 let work = Duration::from_millis(arguments.work_ms);
                 let router = Diary::open(name, path)?.around(participant.router(), work);
+                let router = router.merge(routes(&participant)?);
                 let service = router.into_make_service_with_connect_info::<SocketAddr>();
                 axum::serve(listener, service).await
             }

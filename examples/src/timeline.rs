@@ -1,6 +1,6 @@
 //! One transaction, as its client and its participants have seen it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::clock;
@@ -40,6 +40,15 @@ impl Timeline {
             more: more.into(),
         };
         self.lines.push(line);
+    }
+
+    /// Adds what the services have written down since the beginning, of whatever transaction.
+    pub fn add_all(&mut self, entries: &[Entry]) {
+        let recent = entries.iter().filter(|it| it.at_ms >= self.start_ms);
+        let gtids: BTreeSet<String> = recent.map(|entry| entry.gtid.clone()).collect();
+        for gtid in gtids {
+            self.add(entries, &gtid);
+        }
     }
 
     /// Takes in what others have noted.
