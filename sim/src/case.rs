@@ -2,6 +2,7 @@
 
 use accordant_protocol::wire::api::Wait;
 
+use crate::saga_case;
 use crate::world::{Bounded, Budget, Config, PlanRefused, Voice};
 
 /// A named configuration.
@@ -43,6 +44,7 @@ pub(crate) fn only(faults: u8, kinds: &[Bounded]) -> Budget {
 pub fn standard() -> Result<Vec<Case>, PlanRefused> {
     let mut cases = two()?;
     cases.extend(others()?);
+    cases.extend(saga_case::standard()?);
     Ok(cases)
 }
 
@@ -137,7 +139,7 @@ fn others() -> Result<Vec<Case>, PlanRefused> {
 /// If a plan is refused: a mistake in this file.
 pub fn deep() -> Result<Vec<Case>, PlanRefused> {
     use Bounded::{Inquiry, Query, Retry, Submit};
-    Ok(vec![
+    let mut cases = vec![
         Case {
             name: "two-take-overs",
             about: "two branches, two take-overs from owners that live on",
@@ -198,7 +200,9 @@ pub fn deep() -> Result<Vec<Case>, PlanRefused> {
                 Budget::faults(1).with(Retry, 1),
             )?,
         },
-    ])
+    ];
+    cases.extend(saga_case::deep()?);
+    Ok(cases)
 }
 
 /// What the random walks take their turns at.
@@ -214,7 +218,7 @@ pub fn walks() -> Result<Vec<Case>, PlanRefused> {
             .with(Query, 2)
             .with(Submit, 3)
     };
-    Ok(vec![
+    let mut cases = vec![
         Case {
             name: "walk-two",
             about: "two branches, any votes, up to six faults",
@@ -235,5 +239,7 @@ pub fn walks() -> Result<Vec<Case>, PlanRefused> {
             about: "three branches, up to eight faults",
             config: Config::new(&[YES_OR_READ, YES_OR_NO, YES_OR_READ], busy(8))?.while_loading(),
         },
-    ])
+    ];
+    cases.extend(saga_case::walks()?);
+    Ok(cases)
 }

@@ -16,6 +16,7 @@
 //! | [`explorer`] | the engine over the world, and the healing of each state |
 //! | [`case`] | the configurations that are explored and walked through |
 //! | [`mutation`] | rules taken away, each of which must be noticed |
+//! | [`plans`] | plans of every kind |
 //! | [`story`] | a counter-example, told |
 //! | [`simulate`], [`random`] | walks drawn from a seed |
 
@@ -25,7 +26,9 @@ pub mod explorer;
 pub mod fingerprint;
 pub mod invariant;
 pub mod mutation;
+pub mod plans;
 pub mod random;
+pub mod saga_case;
 pub mod simulate;
 pub mod story;
 pub mod textbook;

@@ -21,7 +21,7 @@ mutants   takes rules away and shows which invariant notices; --tell prints the 
 simulate  walks at random; prints its seed, and how often each coverage mark was passed";
 
 /// So many walks pass every mark; fewer are not asked to.
-const RUNS_FOR_COVERAGE: u64 = 1_000;
+const RUNS_FOR_COVERAGE: u64 = 2_000;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -116,7 +116,12 @@ fn is_fault(world: &World, action: Action) -> bool {
         Action::Submit(_) => world.client.submitted > 0,
         // Questions that can be answered are the work of a day; others use the bound up.
         Action::Inquire(branch, gtid, _) => !world.is_decided_in_doubt(branch, gtid),
-        Action::Query(_)
+        // Seldom, or every action would be under way and refuse.
+        Action::Serve(..) | Action::CallBack(..) | Action::SayEnded(_) | Action::EndLocal(..) => {
+            true
+        }
+        Action::Resolve(..)
+        | Action::Query(_)
         | Action::Flush(_)
         | Action::Land(_)
         | Action::Deliver(_)

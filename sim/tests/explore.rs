@@ -78,3 +78,46 @@ fn a_lone_branch_that_asks_is_told_the_truth() {
 fn three_branches_end_alike() {
     holds_everywhere("three-any", 19_000);
 }
+
+#[test]
+fn a_saga_by_the_contract_is_done_or_made_good_as_a_whole() {
+    holds_everywhere("saga-contract", 110_000);
+}
+
+#[test]
+fn a_saga_at_plain_services_is_done_or_made_good_as_a_whole() {
+    holds_everywhere("saga-plain", 110_000);
+}
+
+#[test]
+fn steps_of_both_kinds_side_by_side_are_done_or_made_good_together() {
+    holds_everywhere("saga-arms", 30_000);
+}
+
+#[test]
+fn call_backs_and_operators_break_nothing() {
+    holds_everywhere("saga-told", 24_000);
+    holds_everywhere("saga-stuck", 1_400);
+}
+
+#[test]
+fn a_pivot_that_may_have_acted_is_never_turned_back_from() {
+    holds_everywhere("saga-pivot", 115_000);
+}
+
+#[test]
+fn a_group_as_the_pivot_ends_as_the_saga_does() {
+    holds_everywhere("saga-group", 20_000);
+    holds_everywhere("saga-group-crash", 43_000);
+    holds_everywhere("saga-tcc", 16_000);
+}
+
+#[test]
+fn a_message_that_was_begun_is_delivered_once() {
+    holds_everywhere("message", 27_000);
+}
+
+#[test]
+fn a_message_goes_out_exactly_if_its_senders_transaction_committed() {
+    holds_everywhere("local", 2_800);
+}

@@ -5,6 +5,7 @@
 
 pub mod agreement;
 pub mod answer;
+pub mod closure;
 pub mod durability;
 pub mod fencing;
 pub mod honesty;
@@ -36,6 +37,8 @@ pub enum Invariant {
     Once,
     /// I9: no row of an earlier epoch after the epoch was raised.
     Fencing,
+    /// I10: a saga goes one way, to its end.
+    Closure,
     /// I11, AC5: everything ends.
     Termination,
     /// AC4: without faults and if all vote yes, commit.
@@ -48,7 +51,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// Every invariant.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Agreement,
         Self::OneDecision,
         Self::DurableFirst,
@@ -57,6 +60,7 @@ impl Invariant {
         Self::NoOrphan,
         Self::Once,
         Self::Fencing,
+        Self::Closure,
         Self::Termination,
         Self::NonTriviality,
         Self::Honesty,
@@ -75,6 +79,7 @@ impl Invariant {
             Self::NoOrphan => "I6",
             Self::Once => "I7",
             Self::Fencing => "I9",
+            Self::Closure => "I10",
             Self::Termination => "I11",
             Self::NonTriviality => "AC4",
             Self::Honesty => "I13",
@@ -120,6 +125,7 @@ pub fn check(world: &World) -> Vec<Violation> {
     validity::check(world, &mut violations);
     once::check(world, &mut violations);
     fencing::check(world, &mut violations);
+    closure::check(world, &mut violations);
     honesty::check(world, &mut violations);
     violations
 }

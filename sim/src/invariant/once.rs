@@ -17,7 +17,7 @@ pub fn check(world: &World, violations: &mut Vec<Violation>) {
             }
             let rows = world.journal.rows(*gtid);
             // A lone branch decides by itself.
-            let lone = world.branches().count() == 1;
+            let lone = world.plan.is_delegated();
             let passed_by = world.journal.fate(*gtid) == Some(Fate::Commit)
                 && rows.iter().any(|row| match &row.entry.record {
                     Record::Committed(record) => record

@@ -8,7 +8,7 @@
 use accordant_protocol::record::Fate;
 use accordant_protocol::wire::api::Outcome;
 
-use super::{Invariant, Violation};
+use super::{Invariant, Violation, closure};
 use crate::world::{Config, Row, World, branch_name};
 
 /// Checks a quiet state.
@@ -32,6 +32,7 @@ pub fn check(config: &Config, world: &World, violations: &mut Vec<Violation>) {
                 violations.push(Violation::new(Invariant::Termination, what));
             }
         }
+        closure::check_quiet(world, gtid, violations);
         for (told, outcome) in &world.client.told {
             let kept = *outcome != Outcome::Committed || fate == Some(Fate::Commit);
             if *told == gtid && !kept {
@@ -40,7 +41,8 @@ pub fn check(config: &Config, world: &World, violations: &mut Vec<Violation>) {
             }
         }
         let untouched = world.budget.faults_left() == config.budget.faults_left();
-        let refused = world.branches().any(|(_, it)| it.branch(gtid).refused);
+        let unwilling = world.services.values().any(|it| it.unit(gtid).unwilling);
+        let refused = world.branches().any(|(_, it)| it.branch(gtid).refused) || unwilling;
         // One that was never begun has nothing that could commit.
         let presumed = world
             .journal

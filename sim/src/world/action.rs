@@ -2,12 +2,16 @@
 
 use accordant_protocol::group::{Group, Phase};
 use accordant_protocol::id::BranchIndex;
+use accordant_protocol::plan::Direction;
 use accordant_protocol::time::Timestamp;
+use accordant_protocol::wire::contract::ActVerb;
 
-use super::config::{Bounded, Config, Rule, START, TIMEOUT_MS, Voice};
+use super::config::{Bounded, Config, START, TIMEOUT_MS, Voice};
 use super::coordinator::{Coordinator, Hold};
 use super::participant::Stage;
+use super::rule::Rule;
 use super::state::World;
+use super::told::Decision;
 
 /// One step. Numbers are places in the lists of the state in which it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +28,9 @@ pub enum Action {
     Land(usize),
     /// A packet arrives.
     Deliver(usize),
-    /// A call arrives, and a copy of it is still on its way.
+    /// A call to an action arrives, and is answered not as usual.
+    Serve(usize, Voice),
+    /// A call arrives, and a copy of it is still on its way; to an action: only the copy is made.
     Duplicate(usize),
     /// A coordinator gives a call up.
     Unanswered(usize, usize),
@@ -50,6 +56,14 @@ pub enum Action {
     Inquire(BranchIndex, usize, usize),
     /// A coordinator looks in the journal for an inquiry, or tells its core that nothing is there.
     LookUp(usize),
+    /// The sender's own local transaction ends.
+    EndLocal(BranchIndex, Voice),
+    /// The sender says so to a coordinator.
+    SayEnded(usize),
+    /// A service tells a coordinator how an action stands.
+    CallBack(BranchIndex, usize, ActVerb),
+    /// An operator of a coordinator decides about a step that is stuck.
+    Resolve(BranchIndex, usize, Decision),
     /// Faults stop: what nobody waits for is lost, and whoever was replaced knows it.
     Calm,
 }
@@ -59,9 +73,10 @@ impl World {
     pub fn actions(&self, config: &Config, actions: &mut Vec<Action>) {
         self.client_actions(actions);
         self.journal_actions(actions);
-        self.network_actions(actions);
+        self.network_actions(config, actions);
         self.participant_actions(config, actions);
         self.coordinator_actions(config, actions);
+        self.outside_actions(config, actions);
         if self.budget.allows(Bounded::Deadline) && !self.late && self.minds_the_deadline() {
             actions.push(Action::Deadline);
         }
@@ -73,11 +88,17 @@ impl World {
         nodes
             .flat_map(|node| node.transactions())
             .any(|transaction| {
+                let course = transaction.course();
                 let phase = transaction.group().map(Group::phase);
-                matches!(
+                let voting = matches!(
                     phase,
                     Some(Phase::Beginning | Phase::Handing | Phase::Preparing | Phase::Delegated)
-                )
+                );
+                let forward = matches!(
+                    course.direction(),
+                    Direction::Beginning | Direction::Forward
+                );
+                voting || (!course.is_atomic() && forward)
             })
     }
 
@@ -117,7 +138,7 @@ impl World {
         }
     }
 
-    fn network_actions(&self, actions: &mut Vec<Action>) {
+    fn network_actions(&self, config: &Config, actions: &mut Vec<Action>) {
         let packets = self.network.packets();
         for (place, packet) in packets.iter().enumerate() {
             let again = place.checked_sub(1).and_then(|before| packets.get(before));
@@ -125,6 +146,12 @@ impl World {
                 continue;
             }
             actions.push(Action::Deliver(place));
+            if let super::Packet::Call(order) = packet
+                && self.is_fresh(order)
+            {
+                let voices = config.voices_to(order).iter().skip(1);
+                actions.extend(voices.map(|voice| Action::Serve(place, *voice)));
+            }
             let call = matches!(packet, super::Packet::Call(_));
             if call && self.budget.allows(Bounded::Duplicate) {
                 actions.push(Action::Duplicate(place));
@@ -134,6 +161,42 @@ impl World {
             for (place, coordinator) in self.up() {
                 let waits = 0..coordinator.waits.len();
                 actions.extend(waits.map(|wait| Action::Unanswered(place, wait)));
+            }
+        }
+    }
+
+    fn outside_actions(&self, config: &Config, actions: &mut Vec<Action>) {
+        if let Some((branch, _)) = self.local_branch(false) {
+            let voices = config.voices(branch).iter();
+            actions.extend(voices.map(|voice| Action::EndLocal(branch, *voice)));
+        }
+        for (place, _) in self.up() {
+            if self.budget.allows(Bounded::Tell) {
+                if self.local_branch(true).is_some() {
+                    actions.push(Action::SayEnded(place));
+                }
+                self.call_backs(place, actions);
+            }
+            if self.budget.allows(Bounded::Resolve) {
+                for (action, _) in self.stuck(place) {
+                    let decisions = Decision::ALL.into_iter();
+                    actions.extend(decisions.map(|it| Action::Resolve(action, place, it)));
+                }
+            }
+        }
+    }
+
+    fn call_backs(&self, place: usize, actions: &mut Vec<Action>) {
+        let Some(gtid) = self.begun() else {
+            return;
+        };
+        for index in self.services.keys() {
+            let unit = self.unit(gtid, *index);
+            if unit.acted > 0 || unit.refused {
+                actions.push(Action::CallBack(*index, place, ActVerb::Act));
+            }
+            if unit.compensated > 0 {
+                actions.push(Action::CallBack(*index, place, ActVerb::Compensate));
             }
         }
     }

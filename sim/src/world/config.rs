@@ -9,6 +9,9 @@ use accordant_protocol::plan::{BranchRequest, Mode, Plan, PlanFaults, PlanReques
 use accordant_protocol::time::Timestamp;
 use accordant_protocol::wire::api::Wait;
 
+use super::network::{Order, Verb};
+use super::rule::Rule;
+
 /// When everything happens, as long as the deadline has not passed.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -20,8 +23,11 @@ pub(super) const TIMEOUT_MS: u64 = 3_600_000;
 pub struct Config {
     /// What the client asks for.
     pub plan: Plan,
-    /// How the handler of each branch may vote, whenever it runs. The first is its mood in health.
+    /// How the handler of each branch may vote, and how each action may answer, whenever it runs. The
+    /// first is its mood in health.
     pub voices: Vec<Vec<Voice>>,
+    /// How a compensation may answer.
+    pub amends: Vec<Voice>,
     /// When the client wants its answer.
     pub wait: Wait,
     /// How much may happen.
@@ -43,6 +49,8 @@ pub enum Voice {
     No,
     /// It wrote nothing.
     ReadOnly,
+    /// It says that it is under way, and has done it when it is asked once more. Of actions only.
+    Later,
 }
 
 /// Something that may happen only so often, so that a run is finite.
@@ -72,10 +80,14 @@ pub enum Bounded {
     Submit,
     /// The client asks how its transaction stands.
     Query,
+    /// A service says of its own accord how something stands.
+    Tell,
+    /// An operator decides about a step that is stuck.
+    Resolve,
 }
 
 impl Bounded {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Crash,
         Self::TakeOver,
         Self::LeaseLost,
@@ -88,6 +100,8 @@ impl Bounded {
         Self::Inquiry,
         Self::Submit,
         Self::Query,
+        Self::Tell,
+        Self::Resolve,
     ];
 
     const fn place(self) -> usize {
@@ -105,7 +119,12 @@ impl Bounded {
             | Self::Unanswered
             | Self::Duplicate
             | Self::Deadline => true,
-            Self::Retry | Self::Inquiry | Self::Submit | Self::Query => false,
+            Self::Retry
+            | Self::Inquiry
+            | Self::Submit
+            | Self::Query
+            | Self::Tell
+            | Self::Resolve => false,
         }
     }
 }
@@ -165,43 +184,6 @@ impl Budget {
     }
 }
 
-/// A rule that can be removed, to see that the invariants notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rule {
-    /// Sends and replies wait for the record they rely on.
-    DurableBeforeSend,
-    /// An append is confirmed only when it is durable.
-    ConfirmWhenDurable,
-    /// A recovering owner writes abort down before it sends it.
-    AbortDurableBeforeSend,
-    /// A participant says no, or aborted, only after the seal.
-    SealBeforeNo,
-    /// The seal refuses a late vote message.
-    SealRefuses,
-    /// A repeat finds the marker of the branch that has committed.
-    MarkerRefuses,
-    /// The journal refuses the writes of earlier epochs.
-    Fence,
-    /// The journal takes one decision per transaction.
-    OneFate,
-    /// Absence of a record becomes abort only by the owner, and only by writing it down first.
-    Tombstone,
-    /// After a flush of unknown outcome the epoch is raised before the partition is read.
-    RaiseBeforeReload,
-    /// At a take-over the epoch is raised before the partition is read.
-    RaiseBeforeLook,
-    /// A branch that voted read-only is never told to commit.
-    ReadOnlyNeverCommits,
-    /// Only the latest attempt's vote counts.
-    LatestAttempt,
-    /// A call without an answer is not a yes.
-    SilenceIsNotYes,
-    /// If all vote yes in time, commit is decided.
-    AllYesCommits,
-    /// A refused branch is not forgotten: calls without an answer are repeated.
-    Repeat,
-}
-
 /// Why a configuration could not be made.
 pub type PlanRefused = PlanFaults;
 
@@ -222,21 +204,31 @@ impl Config {
                 mode: Mode::TwoPhase,
             });
         let plan = PlanRequest { steps: None, branches: Some(branches.collect()) };
-        let voices = voices
-            .iter()
-            .take(NAMES.len())
-            .map(|it| it.to_vec())
-            .collect();
-        let (wait, removed) = (Wait::Decided, Vec::new());
+        Self::of(plan, voices, budget)
+    }
+
+    /// A plan of any kind, with voices for its branches and actions, by index.
+    ///
+    /// # Errors
+    /// If the plan is refused.
+    pub fn of(plan: PlanRequest, voices: &[&[Voice]], budget: Budget) -> Result<Self, PlanRefused> {
+        let voices = voices.iter().take(NAMES.len());
         Ok(Self {
             plan: Plan::try_from(plan)?,
-            voices,
-            wait,
+            voices: voices.map(|it| it.to_vec()).collect(),
+            amends: vec![Voice::Yes],
+            wait: Wait::Decided,
             budget,
-            removed,
+            removed: Vec::new(),
             page: 1,
             loaded: true,
         })
+    }
+
+    /// The same, with compensations that answer otherwise.
+    #[must_use]
+    pub fn amending(self, amends: &[Voice]) -> Self {
+        Self { amends: amends.to_vec(), ..self }
     }
 
     /// The same without these rules.
@@ -266,7 +258,22 @@ impl Config {
     pub(super) fn voices(&self, branch: BranchIndex) -> &[Voice] {
         self.voices
             .get(usize::from(branch.0))
-            .map_or(&[], Vec::as_slice)
+            .map_or(&[Voice::Yes], Vec::as_slice)
+    }
+
+    /// How a call to an action may be answered.
+    pub(super) fn voices_to(&self, order: &Order) -> &[Voice] {
+        match order.verb {
+            Verb::Compensate => &self.amends,
+            Verb::Prepare | Verb::CommitOnePhase | Verb::Commit | Verb::Abort | Verb::Act => {
+                self.voices(order.branch)
+            }
+        }
+    }
+
+    /// The mood in health.
+    pub(super) fn first_voice(&self, order: &Order) -> Voice {
+        self.voices_to(order).first().copied().unwrap_or(Voice::Yes)
     }
 
     pub(super) fn node(&self) -> node::Node {
@@ -281,11 +288,14 @@ impl Config {
     }
 }
 
-/// The branches and their participants, by index.
-const NAMES: [(&str, &str); 3] = [
+/// The branches and actions and their participants, by index.
+pub(crate) const NAMES: [(&str, &str); 6] = [
     ("debit", "bank-1"),
     ("credit", "bank-2"),
     ("audit", "bank-3"),
+    ("notice", "bank-4"),
+    ("receipt", "bank-5"),
+    ("report", "bank-6"),
 ];
 
 /// What a branch is called in a story.
@@ -302,6 +312,7 @@ impl fmt::Display for Voice {
             Self::Yes => "yes",
             Self::No => "no",
             Self::ReadOnly => "read-only",
+            Self::Later => "later",
         })
     }
 }

@@ -1,21 +1,25 @@
 //! The driver of a coordinator: feeds the node, carries its effects out, and keeps the contract
 //! that `protocol::node` asks of it.
 
-use accordant_protocol::effect::{After, Appended, Entry, RequestId, Token};
+use accordant_protocol::effect::{After, Answer, Appended, Entry, RequestId, Token};
 use accordant_protocol::id::{Attempt, BranchIndex, Gtid, IdempotencyKey, PartitionId, TenantName};
 use accordant_protocol::invariant as core;
 use accordant_protocol::node::Event;
+use accordant_protocol::plan::{Class, Direction};
 use accordant_protocol::record::{Fate, Record};
 use accordant_protocol::time::Timestamp;
 use accordant_protocol::wire::api::{Outcome, Verdict};
+use accordant_protocol::wire::contract::ActAnswer;
 
-use super::config::{Bounded, Config, Rule, START, TIMEOUT_MS, branch_name};
+use super::config::{Bounded, Config, START, TIMEOUT_MS, branch_name};
 use super::coordinator::{Coordinator, Held, Hold, Instruction, Leaving, Saying};
 use super::journal::{Pending, Written};
 use super::log::{Log, Mark};
 use super::network::{Order, Packet, Verb};
+use super::rule::Rule;
 use super::state::{World, transaction_name};
 use super::step::describe;
+use super::told::TOLD;
 use crate::fingerprint::Hashed;
 use crate::invariant::{Invariant, Violation, durability};
 
@@ -56,6 +60,12 @@ impl Coordinator {
     pub(super) fn listens(&self, config: &Config, order: &Order) -> bool {
         let deaf = config.keeps(Rule::LatestAttempt) || !self.is_up();
         self.waits.contains(order) || (!deaf && self.epoch == order.epoch)
+    }
+
+    /// Which way the plan goes that a call belongs to.
+    pub(super) fn direction(&self, order: &Order) -> Option<Direction> {
+        let transaction = self.node.as_ref()?.transaction(&order.gtid)?;
+        Some(transaction.course().direction())
     }
 
     /// The latest attempt of any call to a branch.
@@ -125,7 +135,7 @@ impl World {
         let gtid = entry.gtid;
         match &entry.record {
             Record::Begun(_) => self.client.gtids.push(gtid),
-            Record::Committed(committed) if self.participants.len() > 1 => {
+            Record::Committed(committed) if !self.plan.is_delegated() => {
                 let stale = committed
                     .votes
                     .iter()
@@ -150,9 +160,11 @@ impl World {
         let transaction = coordinator.and_then(|it| it.node.as_ref()?.transaction(&gtid));
         let calls = transaction.and_then(|it| it.course().calls(branch));
         let latest = calls.map(|it| it.attempt);
-        let participant = self.participants.get(usize::from(branch.0));
+        let participant = self.participants.get(&branch);
         let said = participant.and_then(|it| it.branch(gtid).read_only);
-        said.is_some_and(|(_, attempt)| Some(attempt) == latest)
+        let epoch = coordinator.map(|it| it.epoch).unwrap_or_default();
+        // A later owner that has asked it too has fenced this one.
+        said.is_some_and(|(of, attempt)| of > epoch || Some(attempt) == latest)
     }
 
     fn leave_after(
@@ -163,12 +175,8 @@ impl World {
         leaving: Leaving,
         log: &mut Log,
     ) {
-        let abort = matches!(&leaving, Leaving::Call(order)
-            if order.verb == Verb::Abort);
-        let waits = config.keeps(Rule::DurableBeforeSend)
-            && (config.keeps(Rule::AbortDurableBeforeSend) || !abort);
         match after {
-            After::Durable(token) if waits => {
+            After::Durable(token) if self.waits_for_record(config, &leaving) => {
                 if let Some(coordinator) = self.coordinators.get_mut(place) {
                     coordinator.hold_back(Held { token, what: leaving });
                 }
@@ -191,15 +199,27 @@ impl World {
                     let (process, name) = (process_name(place), branch_name(order.branch));
                     format!("{process} sends {} to {name}", describe(&order))
                 });
+                self.note_sent(&order, log);
                 self.network.send(Packet::Call(order));
                 if let Some(coordinator) = self.coordinators.get_mut(place) {
                     coordinator.waits.insert(order);
+                }
+                if order.verb == Verb::Compensate && !config.keeps(Rule::LastIsMadeGoodFirst) {
+                    log.say(|| "and takes it for done");
+                    let answer = ActAnswer::Done { result: None };
+                    let answer = Answer::Acted { identity: None, answer };
+                    self.give(config, place, order, answer, log);
                 }
             }
             Leaving::Reply(request, saying) if request.0 >= INQUIRIES => {
                 self.reply_inquiry(config, place, request, saying, log);
             }
-            Leaving::Reply(_, saying) => self.reply_client(place, saying, log),
+            Leaving::Reply(request, saying) => {
+                if request == TOLD && matches!(saying, Saying::Status(..)) {
+                    log.mark(Mark::CalledBack);
+                }
+                self.reply_client(place, saying, log);
+            }
         }
     }
 
@@ -262,7 +282,7 @@ impl World {
             }
             Saying::Refused | Saying::Status(..) | Saying::KeyTaken(_) => {
                 log.say(|| format!("{} cannot tell", process_name(place)));
-                if let Some(it) = self.participants.get_mut(usize::from(branch.0)) {
+                if let Some(it) = self.participants.get_mut(&branch) {
                     it.asking = None;
                 }
             }
@@ -278,7 +298,7 @@ impl World {
         verdict: Verdict,
         log: &mut Log,
     ) {
-        let participant = self.participants.get_mut(usize::from(branch.0));
+        let participant = self.participants.get_mut(&branch);
         let Some((gtid, _)) = participant.and_then(|it| it.asking.take()) else {
             return;
         };
@@ -307,7 +327,7 @@ impl World {
             self.alarm(violation);
         }
         if let Verdict::Commit | Verdict::Abort = verdict {
-            if let Some(participant) = self.participants.get_mut(usize::from(branch.0)) {
+            if let Some(participant) = self.participants.get_mut(&branch) {
                 participant.verdicts.insert((gtid, verdict));
             }
             self.network.send(Packet::Verdict { gtid, branch, verdict });
@@ -376,6 +396,7 @@ impl World {
                 process_name(place)
             )
         });
+        self.check_written(written, entry.gtid);
         self.mark_written(written, &entry, log);
         let outcome = match written {
             Written::Durable => return self.confirm(config, place, token, log),
@@ -412,6 +433,14 @@ impl World {
         }
     }
 
+    /// Whoever goes on with a transaction must be able to read what is written.
+    fn check_written(&mut self, written: Written, gtid: Gtid) {
+        if written == Written::Durable && self.journal.history(gtid).is_none() {
+            let what = "the journal holds a history that is not legal";
+            self.alarm(Violation::new(Invariant::Core, what));
+        }
+    }
+
     fn mark_written(&self, written: Written, entry: &Entry, log: &mut Log) {
         if written == Written::Fenced {
             log.mark(Mark::ZombieWriteFenced);
@@ -425,10 +454,32 @@ impl World {
             {
                 log.mark(Mark::LateBegun);
             }
-            Record::Committed(_) => log.mark(Mark::Committed),
+            Record::Committed(_) => {
+                let mut actions = self.plan.actions();
+                if actions.any(|it| it.class == Class::Pivot) {
+                    log.mark(Mark::PivotPassed);
+                }
+                log.mark(Mark::Committed);
+            }
             Record::Aborted(_) if entry.record.is_presumed() => log.mark(Mark::PresumedAbort),
-            Record::Aborted(_) => log.mark(Mark::Aborted),
-            Record::Closed(_) => log.mark(Mark::Closed),
+            Record::Aborted(aborted) => {
+                if !self.plan.is_atomic() {
+                    log.mark(Mark::TurnedBack);
+                }
+                let mut named = aborted.compensate.iter();
+                if named.any(|it| self.participants.contains_key(it)) {
+                    log.mark(Mark::GroupPivotAborted);
+                }
+                log.mark(Mark::Aborted);
+            }
+            Record::Closed(closed) => {
+                if !closed.heuristics.is_empty() {
+                    log.mark(Mark::GivenUp);
+                }
+                log.mark(Mark::Closed);
+            }
+            Record::Stuck(_) => log.mark(Mark::Stuck),
+            Record::Resolved(_) => log.mark(Mark::Resolved),
             Record::Begun(_) | _ => {}
         }
     }
@@ -466,6 +517,7 @@ impl World {
             let (kind, of) = (kind(&entry.record), transaction_name(entry.gtid));
             format!("a write that nobody waits for arrives, {kind} of {of}: {written}")
         });
+        self.check_written(written, entry.gtid);
         self.mark_written(written, &entry, log);
     }
 
@@ -485,6 +537,11 @@ const fn kind(record: &Record) -> &'static str {
         Record::Committed(_) => "Committed",
         Record::Aborted(_) => "Aborted",
         Record::Closed(_) => "Closed",
+        Record::Started(_) => "Started",
+        Record::Done(_) => "Done",
+        Record::Compensated(_) => "Compensated",
+        Record::Stuck(_) => "Stuck",
+        Record::Resolved(_) => "Resolved",
         _ => "a record",
     }
 }

@@ -4,12 +4,17 @@
 //! nothing moves on, which is a violation. One fair course is enough to find a rule without which
 //! something is forgotten; that every fair course ends is not shown.
 
+use accordant_protocol::group::{Group, Phase};
+use accordant_protocol::wire::contract::ActVerb;
+
 use super::action::Action;
 use super::config::{Config, Voice};
 use super::coordinator::Hold;
-use super::network::{Order, Packet};
+use super::network::{Order, Packet, Verb};
 use super::participant::Stage;
+use super::rule::Rule;
 use super::state::World;
+use super::told::Decision;
 
 impl World {
     /// The next step in health; none if all is quiet. `asked` are the inquiries made since anything
@@ -18,9 +23,11 @@ impl World {
     pub fn heal(&self, config: &Config, asked: &[Action]) -> Option<Action> {
         self.heal_owner()
             .or_else(|| self.heal_flush())
-            .or_else(|| self.heal_packet())
+            .or_else(|| self.heal_packet(config))
             .or_else(|| self.heal_job(config))
+            .or_else(|| self.heal_local(config))
             .or_else(|| self.heal_timer(config))
+            .or_else(|| self.heal_stuck())
             .or_else(|| self.heal_inquiry(asked))
     }
 
@@ -60,10 +67,17 @@ impl World {
             .map(Action::Flush)
     }
 
-    fn heal_packet(&self) -> Option<Action> {
-        let awaited = |order: &Order| self.coordinators.iter().any(|it| it.waits.contains(order));
+    /// Whether a call still arrives once faults have stopped.
+    pub(super) fn arrives_in_health(&self, config: &Config, order: &Order) -> bool {
+        let awaited = self.coordinators.iter().any(|it| it.waits.contains(order));
+        // Where nobody waits for compensations, they are not lost for that.
+        let sure = order.verb == Verb::Compensate && !config.keeps(Rule::LastIsMadeGoodFirst);
+        awaited || sure
+    }
+
+    fn heal_packet(&self, config: &Config) -> Option<Action> {
         let due = |packet: &Packet| match packet {
-            Packet::Call(order) => awaited(order),
+            Packet::Call(order) => self.arrives_in_health(config, order),
             Packet::Answer { .. } | Packet::Verdict { .. } => true,
         };
         self.network
@@ -100,6 +114,32 @@ impl World {
         self.up()
             .find(|(_, it)| !it.waits.is_empty())
             .map(|(place, _)| Action::Unanswered(place, 0))
+    }
+
+    /// The sender's local transaction ends, and the sender says so.
+    fn heal_local(&self, config: &Config) -> Option<Action> {
+        let (owner, holder) = self.up().find(|(_, it)| it.hold == Hold::Owner)?;
+        if let Some((branch, _)) = self.local_branch(false) {
+            let voice = config.voices(branch).first().copied();
+            return Some(Action::EndLocal(branch, voice.unwrap_or(Voice::Yes)));
+        }
+        let (_, gtid) = self.local_branch(true)?;
+        let transaction = holder.node.as_ref()?.transaction(&gtid)?;
+        let phase = transaction.group().map(Group::phase);
+        (phase == Some(Phase::Delegated)).then_some(Action::SayEnded(owner))
+    }
+
+    /// What refused for good is done by hand; everything else is tried again.
+    fn heal_stuck(&self) -> Option<Action> {
+        let (place, _) = self.up().find(|(_, it)| it.hold == Hold::Owner)?;
+        let (action, verb) = self.stuck(place).into_iter().next()?;
+        let refused = self.unit(self.begun()?, action).refused;
+        let decision = if refused && verb == ActVerb::Act {
+            Decision::Done
+        } else {
+            Decision::Retry
+        };
+        Some(Action::Resolve(action, place, decision))
     }
 
     fn heal_inquiry(&self, asked: &[Action]) -> Option<Action> {

@@ -8,7 +8,8 @@ use accordant_protocol::id::{Epoch, Gtid, Position};
 use accordant_protocol::record::{Fate, Record};
 use accordant_protocol::recovery::History;
 
-use super::config::{Config, Rule};
+use super::config::Config;
+use super::rule::Rule;
 use super::state::transaction_name;
 use crate::fingerprint::Hashed;
 
@@ -83,6 +84,11 @@ impl Journal {
     #[must_use]
     pub fn rows(&self, gtid: Gtid) -> &[Row] {
         self.histories.get(&gtid).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is recorded of a transaction.
+    pub fn records(&self, gtid: Gtid) -> impl Iterator<Item = &Record> {
+        self.rows(gtid).iter().map(|row| &row.entry.record)
     }
 
     /// The decision about a transaction: the first, should there be two.

@@ -67,11 +67,51 @@ pub enum Mark {
     Aborted,
     /// A transaction was closed.
     Closed,
+    /// An action refused.
+    ActRefused,
+    /// An action said that it is under way.
+    ActInProgress,
+    /// A late act met the note of a compensation that came first.
+    LateActRefused,
+    /// A compensation came where nothing was done.
+    CompensatedFirst,
+    /// A compensation was refused.
+    CompensationRefused,
+    /// It became durable that a saga has turned back.
+    TurnedBack,
+    /// A plain act whose outcome was unknown became known while its saga was turning back.
+    ClearedUp,
+    /// It became durable that a pivot is passed.
+    PivotPassed,
+    /// The pivot of a saga was a group, and aborted.
+    GroupPivotAborted,
+    /// A step got stuck.
+    Stuck,
+    /// An operator decided about a step that was stuck.
+    Resolved,
+    /// A transaction was closed with something that an operator gave up.
+    GivenUp,
+    /// A call-back was heard.
+    CalledBack,
+    /// A message was held back until its time.
+    MessageHeldBack,
+    /// A sender's local transaction committed.
+    LocalCommitted,
+    /// A sender's local transaction met the seal of its recall.
+    LocalSealed,
+    /// A new owner found a saga on its way forward.
+    ResumedForward,
+    /// A new owner found a saga that had turned back.
+    ResumedBack,
+    /// A new owner found a saga whose pivot was passed.
+    ResumedPassed,
+    /// An action was called with a result that only the journal could tell.
+    ResultFromJournal,
 }
 
 impl Mark {
     /// Every mark.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 51] = [
         Self::InDoubtReached,
         Self::TakeOverInDecision,
         Self::FlushUnknown,
@@ -103,12 +143,38 @@ impl Mark {
         Self::Committed,
         Self::Aborted,
         Self::Closed,
+        Self::ActRefused,
+        Self::ActInProgress,
+        Self::LateActRefused,
+        Self::CompensatedFirst,
+        Self::CompensationRefused,
+        Self::TurnedBack,
+        Self::ClearedUp,
+        Self::PivotPassed,
+        Self::GroupPivotAborted,
+        Self::Stuck,
+        Self::Resolved,
+        Self::GivenUp,
+        Self::CalledBack,
+        Self::MessageHeldBack,
+        Self::LocalCommitted,
+        Self::LocalSealed,
+        Self::ResumedForward,
+        Self::ResumedBack,
+        Self::ResumedPassed,
+        Self::ResultFromJournal,
     ];
 }
 
 /// How often each mark was passed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks([u64; Mark::ALL.len()]);
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self([0; Mark::ALL.len()])
+    }
+}
 
 impl Marks {
     /// How often this one was.

@@ -4,11 +4,14 @@
 //! a message out for it to be lost. That a coordinator gives a call up is a step of its own: the
 //! call, or its answer, may arrive all the same.
 
+use std::collections::BTreeMap;
+
 use accordant_protocol::branch;
-use accordant_protocol::effect::{Answer, EndpointCall, Message};
+use accordant_protocol::effect::{Answer, Message};
 use accordant_protocol::id::{Attempt, BranchIndex, Epoch, Gtid};
+use accordant_protocol::json::Json;
 use accordant_protocol::wire::api::Verdict;
-use accordant_protocol::wire::contract::{ActCall, ActVerb, FinishVerb};
+use accordant_protocol::wire::contract::{ActVerb, FinishVerb};
 
 use crate::fingerprint::Hashed;
 
@@ -25,6 +28,8 @@ pub struct Order {
     pub epoch: Epoch,
     /// Which try it is.
     pub attempt: Attempt,
+    /// The result that an action is called with: another's, or to make good its own.
+    pub said: Option<u64>,
 }
 
 /// What is to be done. A TCC branch is told as one that is prepared: its reservation is what the
@@ -80,6 +85,7 @@ impl Order {
                 },
                 epoch: call.epoch,
                 attempt: call.attempt,
+                said: None,
             },
             Message::Finish(order) => Self {
                 gtid: order.gtid,
@@ -90,17 +96,34 @@ impl Order {
                 },
                 epoch: order.epoch,
                 attempt: order.attempt,
+                said: None,
             },
-            Message::Act(ActCall { gtid, branch, verb, epoch, attempt, .. })
-            | Message::Endpoint(EndpointCall { gtid, branch, verb, epoch, attempt, .. }) => Self {
-                gtid: *gtid,
-                branch: *branch,
-                verb: Verb::from(*verb),
-                epoch: *epoch,
-                attempt: *attempt,
+            Message::Act(call) => Self {
+                gtid: call.gtid,
+                branch: call.branch,
+                verb: Verb::from(call.verb),
+                epoch: call.epoch,
+                attempt: call.attempt,
+                said: match call.verb {
+                    ActVerb::Act => said(Some(&call.payload)),
+                    ActVerb::Compensate => call.result.as_ref().and_then(|it| it.to().ok()),
+                },
+            },
+            Message::Endpoint(call) => Self {
+                gtid: call.gtid,
+                branch: call.branch,
+                verb: Verb::from(call.verb),
+                epoch: call.epoch,
+                attempt: call.attempt,
+                said: said(call.body.as_ref()),
             },
         }
     }
+}
+
+/// The result in a payload, under the one member that `crate::plans` gives it.
+fn said(payload: Option<&Json>) -> Option<u64> {
+    payload.and_then(|it| it.to::<BTreeMap<String, u64>>().ok()?.remove("of"))
 }
 
 /// Something on its way.

@@ -1,13 +1,16 @@
 //! The partition changes hands: acquired, loaded page by page, lost.
 
 use accordant_protocol::node::{Event, Found};
+use accordant_protocol::record::Fate;
 use accordant_protocol::time::Timestamp;
 
-use super::config::{Bounded, Config, Rule};
+use super::config::{Bounded, Config};
 use super::coordinator::Hold;
 use super::driver::{PARTITION, process_name};
 use super::journal::Journal;
 use super::log::{Log, Mark};
+use super::misread;
+use super::rule::Rule;
 use super::state::{World, transaction_name};
 use crate::fingerprint::Hashed;
 
@@ -30,7 +33,7 @@ impl World {
                     process_name(place)
                 )
             });
-            coordinator.stale = Some(Hashed::new(open(&self.journal)));
+            coordinator.stale = Some(Hashed::new(open(config, &self.journal)));
             return;
         }
         if owned && !reloads {
@@ -79,7 +82,7 @@ impl World {
             log.say(|| format!("{} gives the page to its core", process_name(place)));
             return self.give_loaded(config, place, page.0.clone(), page.1, log);
         }
-        let open = open(&self.journal).into_iter();
+        let open = open(config, &self.journal).into_iter();
         let page = open
             .filter(|it| after.is_none_or(|after| it.gtid > after))
             .take(config.page);
@@ -119,12 +122,18 @@ impl World {
             Hold::Loading(after)
         };
         for found in &found {
-            let decided = found.history.fate().is_some();
-            log.mark(if decided {
-                Mark::ResumedDecision
-            } else {
-                Mark::ResumedUndecided
+            let atomic = config.plan.is_atomic();
+            let fate = found.history.fate();
+            log.mark(match fate {
+                Some(_) => Mark::ResumedDecision,
+                None => Mark::ResumedUndecided,
             });
+            match fate {
+                _ if atomic => {}
+                None => log.mark(Mark::ResumedForward),
+                Some(Fate::Abort) => log.mark(Mark::ResumedBack),
+                Some(Fate::Commit) => log.mark(Mark::ResumedPassed),
+            }
         }
         let (partition, epoch) = (PARTITION, coordinator.epoch);
         let event = Event::Loaded { partition, epoch, found, last };
@@ -160,10 +169,11 @@ impl World {
 }
 
 /// Open transactions as they stand in the journal.
-fn open(journal: &Journal) -> Vec<Found> {
+fn open(config: &Config, journal: &Journal) -> Vec<Found> {
     let histories = journal.histories.keys();
     let found = histories.filter_map(|gtid| {
         let history = journal.history(*gtid)?;
+        let history = misread::read(config, history);
         (!history.is_closed()).then_some(Found { gtid: *gtid, history })
     });
     found.collect()

@@ -21,9 +21,10 @@ use accordant_protocol::id::{Attempt, Gtid};
 use accordant_protocol::wire::api::Verdict;
 use accordant_protocol::wire::contract::{BranchEnd, Identity, Refusal, Vote};
 
-use super::config::{Config, Rule, Voice, branch_name};
+use super::config::{Config, Voice, branch_name};
 use super::log::{Log, Mark};
 use super::network::{Order, Verb};
+use super::rule::Rule;
 
 /// One participant. It takes part with one branch, in each transaction that the client begins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +56,8 @@ pub struct Branch {
     pub denied: bool,
     /// A handler refused. Kept for the invariants.
     pub refused: bool,
+    /// The sender's own local transaction has ended, if the branch is one.
+    pub ended: bool,
 }
 
 /// A visible row of the participant's table.
@@ -224,7 +227,7 @@ impl Participant {
                     self.no(order)
                 }
             }
-            Voice::Yes => {
+            Voice::Yes | Voice::Later => {
                 let refused = match branch.row {
                     Some(Row::Seal) => config.keeps(Rule::SealRefuses),
                     Some(Row::Marker) => config.keeps(Rule::MarkerRefuses),
@@ -255,6 +258,21 @@ impl Participant {
         } else {
             branch.prepared = true;
             self.vote(order, Vote::Yes { result: None })
+        }
+    }
+
+    /// The sender's own local transaction ends, with the marker in it.
+    pub(super) fn end_local(&mut self, config: &Config, order: Order, voice: Voice, log: &mut Log) {
+        let branch = self.branch_mut(order.gtid);
+        branch.ended = true;
+        if voice == Voice::No {
+            branch.refused = true;
+        } else if branch.row == Some(Row::Seal) && config.keeps(Rule::SealRefuses) {
+            log.mark(Mark::LocalSealed);
+            log.say(|| "the seal is there already, so it is rolled back");
+        } else {
+            log.mark(Mark::LocalCommitted);
+            let _vote = self.take_effect(order);
         }
     }
 

@@ -1,8 +1,9 @@
 //! The whole world: processes, journal, network, databases, client.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use accordant_protocol::id::{BranchIndex, Gtid};
+use accordant_protocol::id::{BranchIndex, Epoch, Gtid};
+use accordant_protocol::plan::Plan;
 use accordant_protocol::record::Record;
 use accordant_protocol::time::Timestamp;
 use accordant_protocol::wire::api::Outcome;
@@ -13,6 +14,8 @@ use super::journal::Journal;
 use super::log::Log;
 use super::network::Network;
 use super::participant::Participant;
+use super::service::Service;
+use crate::fingerprint::Hashed;
 use crate::invariant::Violation;
 
 /// A state.
@@ -24,8 +27,16 @@ pub struct World {
     pub journal: Journal,
     /// What is on its way.
     pub network: Network,
-    /// One participant per branch, by index.
-    pub participants: Vec<Participant>,
+    /// One participant per branch, by index in the plan.
+    pub participants: BTreeMap<BranchIndex, Participant>,
+    /// One service per action, by index.
+    pub services: BTreeMap<BranchIndex, Service>,
+    /// The first owner that sent a compensation, by its epoch. Kept for the invariants.
+    pub turned: BTreeMap<Gtid, Epoch>,
+    /// An operator has had a hand in it. Kept for the invariants.
+    pub operated: bool,
+    /// What the client asks for.
+    pub plan: Hashed<Plan>,
     /// The client.
     pub client: Client,
     /// The time for voting is over. Time is no more than this: all that a coordinator does for
@@ -53,12 +64,18 @@ impl World {
     /// One coordinator owns the partition; nothing was submitted yet.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let participants = config.plan.branches().map(|_| Participant::new()).collect();
+        let plan = &config.plan;
+        let participants = plan.branches().map(|it| (it.index, Participant::new()));
+        let services = plan.actions().map(|it| (it.index, Service::default()));
         let mut world = Self {
             coordinators: [Coordinator::down(), Coordinator::down()],
             journal: Journal::new(),
             network: Network::default(),
-            participants,
+            participants: participants.collect(),
+            services: services.collect(),
+            turned: BTreeMap::new(),
+            operated: false,
+            plan: Hashed::new(plan.clone()),
             client: Client::default(),
             late: false,
             budget: config.budget,
@@ -76,13 +93,15 @@ impl World {
 
     /// The participants, with the index of their branch.
     pub fn branches(&self) -> impl Iterator<Item = (BranchIndex, &Participant)> {
-        (0..).map(BranchIndex).zip(&self.participants)
+        self.participants
+            .iter()
+            .map(|(branch, participant)| (*branch, participant))
     }
 
     /// Whether the durable decision passes a branch by because it had nothing to write.
     #[must_use]
     pub fn is_read_only(&self, gtid: Gtid, branch: BranchIndex) -> bool {
-        let participant = self.participants.get(usize::from(branch.0));
+        let participant = self.participants.get(&branch);
         let nothing = participant.is_some_and(|it| it.branch(gtid).read_only.is_some());
         nothing
             && self
@@ -101,7 +120,7 @@ impl World {
     /// Whether a branch waits for a decision that is there: `gtid` by its place.
     #[must_use]
     pub fn is_decided_in_doubt(&self, branch: BranchIndex, gtid: usize) -> bool {
-        let participant = self.participants.get(usize::from(branch.0));
+        let participant = self.participants.get(&branch);
         let gtid = self.client.gtids.get(gtid).copied();
         gtid.zip(participant).is_some_and(|(gtid, participant)| {
             participant.is_prepared(gtid) && self.journal.fate(gtid).is_some()

@@ -1,17 +1,20 @@
 //! What each step does to the world.
 
+use accordant_protocol::action::Phase;
 use accordant_protocol::effect::{Answer, RequestId};
 use accordant_protocol::id::{Attempt, BranchIndex, Epoch, Fingerprint};
 use accordant_protocol::node::{Event, Submission};
+use accordant_protocol::plan::{Class, Direction};
 use accordant_protocol::wire::api::Verdict;
 use accordant_protocol::wire::contract::{ActAnswer, BranchEnd, Identity, Refusal, Vote};
 
 use super::action::Action;
-use super::config::{Bounded, Config, Rule, TIMEOUT_MS, Voice, branch_name};
+use super::config::{Bounded, Config, TIMEOUT_MS, Voice, branch_name};
 use super::coordinator::{Coordinator, Hold};
 use super::driver::{PARTITION, QUERY, client_name, inquiry, process_name};
 use super::log::{Log, Mark};
 use super::network::{Order, Packet, Verb};
+use super::rule::Rule;
 use super::state::{World, transaction_name};
 use crate::fingerprint::Hashed;
 
@@ -32,6 +35,7 @@ impl World {
             Action::FlushUnknown(place) => self.flush_unknown(config, place, log),
             Action::Land(place) => self.land(config, place, log),
             Action::Deliver(place) => self.deliver(config, place, log),
+            Action::Serve(place, voice) => self.deliver_as(config, place, voice, log),
             Action::Duplicate(place) => self.duplicate(config, place, log),
             Action::Unanswered(place, wait) => self.unanswered(config, place, wait, log),
             Action::Vote(branch, job, voice) => self.vote(config, branch, job, voice, log),
@@ -54,6 +58,14 @@ impl World {
             Action::Timer(place) => self.fire(config, place, log),
             Action::Inquire(branch, gtid, place) => self.inquire(config, branch, gtid, place, log),
             Action::LookUp(place) => self.look_up(config, place, log),
+            Action::EndLocal(branch, voice) => self.end_local(config, branch, voice, log),
+            Action::SayEnded(place) => self.say_ended(config, place, log),
+            Action::CallBack(action, place, verb) => {
+                self.call_back(config, action, place, verb, log);
+            }
+            Action::Resolve(action, place, decision) => {
+                self.resolve(config, action, place, decision, log);
+            }
             Action::Calm => self.calm(config, log),
         }
     }
@@ -119,16 +131,31 @@ impl World {
                 };
                 let prepared = self
                     .participants
-                    .get(usize::from(branch.0))
+                    .get(&branch)
                     .is_some_and(|it| it.is_prepared(gtid));
                 if prepared {
                     log.mark(mark);
                 }
-                let order = Order { gtid, branch, verb, epoch: Epoch(0), attempt: Attempt(0) };
+                let (epoch, attempt) = (Epoch(0), Attempt(0));
+                let order = Order { gtid, branch, verb, epoch, attempt, said: None };
                 self.look(config, order, log);
             }
             None => {}
         }
+    }
+
+    fn deliver_as(&mut self, config: &Config, place: usize, voice: Voice, log: &mut Log) {
+        if let Some(Packet::Call(order)) = self.network.take(place) {
+            self.arrive_at_service(config, order, voice, log);
+        }
+    }
+
+    fn arrive_at_service(&mut self, config: &Config, order: Order, voice: Voice, log: &mut Log) {
+        log.say(|| format!("{} reaches {}", describe(&order), branch_name(order.branch)));
+        if self.journal.is_closed(order.gtid) {
+            log.mark(Mark::CallAfterClose);
+        }
+        self.serve(config, order, voice, log);
     }
 
     fn duplicate(&mut self, config: &Config, place: usize, log: &mut Log) {
@@ -137,12 +164,23 @@ impl World {
         };
         self.budget.spend(Bounded::Duplicate);
         log.mark(Mark::Duplicate);
+        if order.verb.of_branch().is_none() {
+            log.say(|| {
+                let name = branch_name(order.branch);
+                format!("a copy of {} to {name} is on its way too", describe(&order))
+            });
+            return self.network.send(Packet::Call(order));
+        }
         log.say(|| "a copy of the next call stays on its way");
         self.arrive(config, order, log);
     }
 
     /// A call arrives at its participant.
     fn arrive(&mut self, config: &Config, order: Order, log: &mut Log) {
+        if order.verb.of_branch().is_none() {
+            let voice = config.first_voice(&order);
+            return self.arrive_at_service(config, order, voice, log);
+        }
         log.say(|| format!("{} reaches {}", describe(&order), branch_name(order.branch)));
         if self.journal.is_closed(order.gtid) {
             log.mark(Mark::CallAfterClose);
@@ -151,7 +189,7 @@ impl World {
     }
 
     fn look(&mut self, config: &Config, order: Order, log: &mut Log) {
-        let participant = self.participants.get_mut(usize::from(order.branch.0));
+        let participant = self.participants.get_mut(&order.branch);
         let answer = participant.and_then(|it| it.look(config, order, log));
         self.respond(config, order, answer, log);
     }
@@ -165,7 +203,7 @@ impl World {
         log: &mut Log,
     ) {
         log.say(|| format!("the handler of {} ends: {voice}", branch_name(branch)));
-        let participant = self.participants.get_mut(usize::from(branch.0));
+        let participant = self.participants.get_mut(&branch);
         let done = participant.and_then(|it| it.vote_message(config, job, voice, log));
         if let Some((order, answer)) = done {
             self.respond(config, order, answer, log);
@@ -173,7 +211,7 @@ impl World {
     }
 
     fn advance(&mut self, config: &Config, branch: BranchIndex, job: usize, log: &mut Log) {
-        let participant = self.participants.get_mut(usize::from(branch.0));
+        let participant = self.participants.get_mut(&branch);
         let Some(participant) = participant else {
             return;
         };
@@ -186,12 +224,18 @@ impl World {
     }
 
     /// An answer leaves a participant. One that nobody waits for goes nowhere.
-    fn respond(&mut self, config: &Config, order: Order, answer: Option<Answer>, log: &mut Log) {
+    pub(super) fn respond(
+        &mut self,
+        config: &Config,
+        order: Order,
+        answer: Option<Answer>,
+        log: &mut Log,
+    ) {
         let Some(answer) = answer else {
             return;
         };
         let ended = matches!(answer, Answer::End { end: BranchEnd::Aborted, .. });
-        if ended && self.participants.len() == 1 {
+        if ended && self.plan.is_delegated() {
             log.mark(Mark::RecallFoundSeal);
         }
         log.say(|| {
@@ -251,7 +295,9 @@ impl World {
             format!("{} gives {call} to {name} up", process_name(place))
         });
         let silence = Answer::Unanswered { error: "timeout".to_owned() };
-        let answer = if order.verb == Verb::Prepare && !config.keeps(Rule::SilenceIsNotYes) {
+        let answer = if let Some(answer) = self.misheard(config, &order, log) {
+            answer
+        } else if order.verb == Verb::Prepare && !config.keeps(Rule::SilenceIsNotYes) {
             log.say(|| "and takes the silence for a yes");
             let system = branch_name(order.branch).to_owned();
             let identity = Identity { system, timeline: 1, starts: 1 };
@@ -262,8 +308,34 @@ impl World {
         self.give(config, place, order, answer, log);
     }
 
+    /// What silence of an action is taken for, where a rule about that is removed.
+    fn misheard(&self, config: &Config, order: &Order, log: &mut Log) -> Option<Answer> {
+        let action = self.plan.action(order.branch)?;
+        if order.verb != Verb::Act {
+            return None;
+        }
+        let answer =
+            if self.late && action.class == Class::Pivot && !config.keeps(Rule::PivotIsAwaited) {
+                log.say(|| "and takes the silence for a refusal");
+                ActAnswer::Refused { refusal: Refusal::new("late", "its time is over") }
+            } else if action.is_plain() && !config.keeps(Rule::SilenceIsNotDone) {
+                log.say(|| "and takes the silence for done");
+                ActAnswer::Done { result: None }
+            } else {
+                return None;
+            };
+        Some(Answer::Acted { identity: None, answer })
+    }
+
     /// The node gets the one answer to a call.
-    fn give(&mut self, config: &Config, place: usize, order: Order, answer: Answer, log: &mut Log) {
+    pub(super) fn give(
+        &mut self,
+        config: &Config,
+        place: usize,
+        order: Order,
+        answer: Answer,
+        log: &mut Log,
+    ) {
         let Some(coordinator) = self.coordinators.get_mut(place) else {
             return;
         };
@@ -279,6 +351,12 @@ impl World {
             log.say(|| format!("and takes it for the answer to attempt {latest}"));
             attempt = latest;
         }
+        let clears_up = order.verb == Verb::Act
+            && matches!(answer, Answer::Acted { .. })
+            && coordinator.direction(&order) == Some(Direction::TurningBack);
+        if clears_up {
+            log.mark(Mark::ClearedUp);
+        }
         self.forget_unawaited(config);
         let Order { gtid, epoch, branch, .. } = order;
         let event = Event::Answered { gtid, epoch, branch, attempt, answer };
@@ -287,7 +365,7 @@ impl World {
 
     fn restart_participant(&mut self, branch: BranchIndex, log: &mut Log) {
         self.budget.spend(Bounded::ParticipantCrash);
-        let Some(participant) = self.participants.get_mut(usize::from(branch.0)) else {
+        let Some(participant) = self.participants.get_mut(&branch) else {
             return;
         };
         log.say(|| {
@@ -310,7 +388,7 @@ impl World {
         log.say(|| format!("{} dies", process_name(place)));
         let doubt = self.gtids().any(|gtid| {
             let undecided = self.journal.fate(gtid).is_none();
-            undecided && self.participants.iter().any(|it| it.is_prepared(gtid))
+            undecided && self.participants.values().any(|it| it.is_prepared(gtid))
         });
         if doubt {
             log.mark(Mark::InDoubtReached);
@@ -319,7 +397,7 @@ impl World {
         if let Some(coordinator) = self.coordinators.get_mut(place) {
             *coordinator = Coordinator::down();
         }
-        for participant in &mut self.participants {
+        for participant in self.participants.values_mut() {
             participant.asking.take_if(|(_, asked)| *asked == place);
         }
         self.forget_unawaited(config);
@@ -333,8 +411,18 @@ impl World {
         if next > now {
             self.budget.spend(Bounded::Retry);
         }
+        if self.holds_a_message_back(place) {
+            log.mark(Mark::MessageHeldBack);
+        }
         log.say(|| format!("a timer of {} is due", process_name(place)));
         self.feed(config, place, now.max(next), Event::Timer, log);
+    }
+
+    fn holds_a_message_back(&self, place: usize) -> bool {
+        let node = self.coordinators.get(place).and_then(|it| it.node.as_ref());
+        let transactions = node.into_iter().flat_map(|it| it.transactions());
+        let mut actions = transactions.flat_map(|it| it.course().actions());
+        actions.any(|it| it.phase() == Phase::Waiting && it.calls.retry_at.is_some())
     }
 
     fn inquire(
@@ -349,7 +437,7 @@ impl World {
             return;
         };
         self.budget.spend(Bounded::Inquiry);
-        if let Some(participant) = self.participants.get_mut(usize::from(branch.0)) {
+        if let Some(participant) = self.participants.get_mut(&branch) {
             participant.asking = Some((gtid, place));
         }
         let (name, of) = (branch_name(branch), transaction_name(gtid));
@@ -375,10 +463,9 @@ impl World {
     /// Faults stop. Nothing here may be needed for safety; everything here does happen in time.
     fn calm(&mut self, config: &Config, log: &mut Log) {
         log.say(|| "faults stop: what nobody waits for is lost");
-        let waits = |order: &Order| self.coordinators.iter().any(|it| it.waits.contains(order));
         let mut network = self.network.clone();
         network.retain(|packet| match packet {
-            Packet::Call(order) => waits(order),
+            Packet::Call(order) => self.arrives_in_health(config, order),
             Packet::Answer { .. } | Packet::Verdict { .. } => true,
         });
         self.network = network;
