@@ -29,6 +29,7 @@ pub mod mutation;
 pub mod plans;
 pub mod random;
 pub mod saga_case;
+pub mod saga_mutation;
 pub mod simulate;
 pub mod story;
 pub mod textbook;

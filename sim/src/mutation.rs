@@ -10,6 +10,7 @@ use crate::case::only;
 use crate::engine::Limit;
 use crate::explorer::Exploration;
 use crate::invariant::Invariant;
+use crate::saga_mutation;
 use crate::story::Story;
 use crate::world::{Bounded, Budget, Config, PlanRefused, Rule, Voice};
 
@@ -84,6 +85,7 @@ pub fn all() -> Result<Vec<Mutation>, PlanRefused> {
     coordinator(&mut list)?;
     journal(&mut list)?;
     participant(&mut list)?;
+    list.0.extend(saga_mutation::all()?);
     Ok(list.0)
 }
 
