@@ -74,8 +74,11 @@ pub const ACT_PAUSE_MS_DEFAULT: u64 = 100;
 /// meanwhile, and a service that is away for hours need not be asked every second.
 pub const ACT_PAUSE_MS_MAX_DEFAULT: u64 = 30_000;
 
-/// The longest pause that a plan, or a participant that is in progress, may ask for.
+/// The longest pause that a plan may ask for.
 pub const PAUSE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// The longest time that a participant in progress may ask to be left alone: longer ones call back.
+pub const PROGRESS_MS_MAX: u64 = 60 * 60 * 1000;
 
 /// Attempts at a compensation before an operator is called, where the plan does not say: with the
 /// default pauses about a quarter of an hour.
@@ -102,8 +105,9 @@ pub const HEADER_BYTES_MAX: usize = 1024;
 /// Statuses that a plan may name as *done*, or as *refused*.
 pub const STATUSES_MAX: usize = 16;
 
-/// What operators may decide about one transaction: each is a record that is kept.
-pub const RESOLUTIONS_MAX: u32 = 1000;
+/// Records of one transaction after which no operator may decide about it any more: each decision is
+/// a record that is kept, and the plan's own are far fewer.
+pub const RECORDS_MAX: u32 = 4000;
 
 /// First pause before a call is repeated; it doubles with each attempt.
 pub const BACKOFF_MS_MIN: u64 = 50;

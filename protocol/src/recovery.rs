@@ -145,6 +145,10 @@ impl History {
             }
             Record::Aborted(record) if decided.is_none() => {
                 self.decided = Some(Decided::Abort(record));
+                // Whatever an act was stuck at is cleared up: refused, or to be made good.
+                for known in self.actions.values_mut() {
+                    known.stuck.take_if(|stuck| stuck.verb == ActVerb::Act);
+                }
             }
             Record::Closed(record) if decided.is_some() => self.closed = Some(record),
             Record::Started(record) if decided.is_none() => {
@@ -370,8 +374,11 @@ impl History {
             let mut late = late
                 .filter(|(index, _)| *index == branch.index)
                 .map(|(_, result)| result);
+            let known = self.actions.get(&branch.index);
+            let own = known.and_then(|known| known.done.as_ref()?.result.as_ref());
             let result = vote
                 .and_then(|vote| vote.result.as_ref())
+                .or(own)
                 .or_else(|| late.next());
             BranchStatus {
                 index: branch.index,

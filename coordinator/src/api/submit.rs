@@ -47,6 +47,17 @@ pub(super) async fn submit(
     if let Some(code) = coordinator.refuses() {
         return Err(Refusal::from_reply(&Reply::Refused(code)));
     }
+    // A repeat of a request that was taken is no new one, whoever was taken from the registry since.
+    if !request.unregistered.is_empty() {
+        let store = coordinator.journal().store();
+        if store
+            .find_key(&request.tenant, &request.key)
+            .await?
+            .is_none()
+        {
+            return Err(Refusal::invalid(request.unregistered));
+        }
+    }
     let wait = request.wait;
     let wait_max = coordinator.settings().wait_max;
     let (partition, fingerprint) = (request.partition(&coordinator), request.fingerprint);
@@ -86,6 +97,8 @@ struct Checked {
     timeout_ms: u64,
     wait: Wait,
     traceparent: Option<Traceparent>,
+    /// Participants that nobody knows: no new transaction is begun with them.
+    unregistered: Vec<PlanFault>,
 }
 
 impl Checked {
@@ -107,7 +120,7 @@ impl Checked {
         });
         match Plan::try_from(plan) {
             Ok(plan) => {
-                faults.extend(check_participants(&plan, registry, as_steps));
+                let unregistered = check_participants(&plan, registry, as_steps);
                 if faults.is_empty() {
                     let fingerprint = fingerprint(&plan, timeout_ms)?;
                     let traceparent = traceparent(headers);
@@ -120,8 +133,10 @@ impl Checked {
                         timeout_ms,
                         wait,
                         traceparent,
+                        unregistered,
                     });
                 }
+                faults.extend(unregistered);
             }
             Err(PlanFaults(more)) => faults.extend(more),
         }
@@ -149,6 +164,7 @@ impl Checked {
             timeout_ms,
             wait,
             traceparent,
+            unregistered: _,
         } = self;
         Ok(Submission {
             request: accordant_protocol::effect::RequestId(0),

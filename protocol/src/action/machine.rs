@@ -3,7 +3,7 @@
 use crate::calls::{Calls, Pause};
 use crate::id::{Attempt, BranchIndex, BranchName, Position};
 use crate::json::Json;
-use crate::limits::{PAUSE_MS_MAX, REASON_BYTES_MAX};
+use crate::limits::{PROGRESS_MS_MAX, REASON_BYTES_MAX};
 use crate::plan::{self, Class, Compensation, Retry};
 use crate::time::Timestamp;
 use crate::wire::contract::{ActVerb, cut};
@@ -181,13 +181,17 @@ impl Action {
         self.calls.retry_later(now, pause, seed, self.index, error);
     }
 
-    /// Plans to ask again: it is under way, so this was no failed attempt.
+    /// Plans to ask again: it is under way, so this was no failed attempt. But what a saga that turns
+    /// back waits for is not under way for ever.
     pub(crate) fn ask_later(&mut self, now: Timestamp, seed: u64, after_ms: Option<u64>) {
-        self.calls.tries = self.calls.tries.saturating_sub(1);
+        if self.phase == Phase::Acting && !self.clearing_up {
+            self.calls.tries = self.calls.tries.saturating_sub(1);
+        }
         let Retry { pause_ms, pause_ms_max, .. } = self.retry();
+        let least = pause_ms.min(PROGRESS_MS_MAX);
         let ms = after_ms
             .unwrap_or(pause_ms_max)
-            .clamp(pause_ms, PAUSE_MS_MAX);
+            .clamp(least, PROGRESS_MS_MAX);
         // The upper half of a pause is spread: what was asked for is the least.
         let pause = Pause { ms: 2 * ms, ms_max: 2 * ms };
         self.calls.retry_later(now, pause, seed, self.index, None);

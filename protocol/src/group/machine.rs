@@ -401,6 +401,18 @@ impl Group {
         self.tell_abort(after, orders);
     }
 
+    /// A branch could not be asked: nothing was sent to it, and that counts as a refusal.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Timestamp,
+        index: BranchIndex,
+        refusal: Refusal,
+    ) -> Result<Vec<Order>, Refused> {
+        let mut orders = Vec::new();
+        self.refused(now, index, refusal, &mut orders)?;
+        Ok(orders)
+    }
+
     /// Aborts a pivot that this owner has not asked to prepare, but an earlier one may have.
     pub(crate) fn abort_held(&mut self, now: Timestamp, reason: AbortReason) -> Vec<Order> {
         let mut orders = Vec::new();

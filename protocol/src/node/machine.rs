@@ -281,7 +281,7 @@ impl Node {
                 Order::Prepare { branch, attempt, one_phase } => {
                     match self.prepare_call(gtid, branch, attempt, one_phase) {
                         Ok(call) => {
-                            effects.extend(call.map(|call| self.send(gtid, Gate::Open, call)))
+                            effects.extend(call.map(|call| self.send(gtid, Gate::Record, call)))
                         }
                         Err(error) => unrenderable.push((branch, error)),
                     }
@@ -318,6 +318,15 @@ impl Node {
 
     /// Answers whoever has waited long enough, and sets the timers anew.
     pub(super) fn settle(&mut self, gtid: Gtid, effects: &mut Vec<Effect>) {
+        let Some(transaction) = self.transactions.get_mut(&gtid) else {
+            return;
+        };
+        let holds = transaction.course.holds_branches();
+        if holds != transaction.counted {
+            transaction.counted = holds;
+            let begun = Arc::clone(&transaction.begun);
+            self.count_branches(&begun, holds);
+        }
         let Some(transaction) = self.transactions.get_mut(&gtid) else {
             return;
         };
@@ -359,7 +368,12 @@ impl Node {
             (Durability::Awaited(token), _) => After::Durable(token),
             (Durability::None | Durability::Durable, _) => After::Now,
         };
-        let status = transaction.status(wait != Wait::Accepted);
+        let records = match wait {
+            Wait::Accepted => Position(0),
+            Wait::Decided => transaction.decided,
+            Wait::Completed => transaction.position,
+        };
+        let status = transaction.status_up_to(wait != Wait::Accepted, records);
         self.reply_gated(after, request, Reply::Status(Box::new(status)), effects);
     }
 
@@ -432,13 +446,12 @@ impl Node {
             }
             What::Progress => {}
             What::Decision | What::Presumption => {
+                transaction.decided = position.next();
                 transaction.decision_record = Durability::Awaited(token);
             }
             What::Closed => {
                 transaction.closed_record = Durability::Awaited(token);
                 transaction.closed_at = Some(now);
-                let begun = Arc::clone(&transaction.begun);
-                self.count_branches(&begun, false);
             }
         }
         let Some(transaction) = self.transactions.get_mut(&gtid) else {
@@ -578,7 +591,7 @@ impl Node {
             if self.keys.get(&key) == Some(&gtid) {
                 self.keys.remove(&key);
             }
-            if transaction.closed_record == Durability::None {
+            if transaction.counted {
                 self.count_branches(begun, false);
             }
         }

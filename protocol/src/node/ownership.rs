@@ -96,7 +96,6 @@ impl Node {
         let (course, orders) = Course::resume(&begun.plan, seed(gtid), gtid.minted(), history, now);
         self.keys
             .insert((begun.tenant.clone(), begun.key.clone()), gtid);
-        self.count_branches(begun, true);
         let decided = history.fate().is_some();
         let transaction = Transaction {
             gtid,
@@ -112,6 +111,8 @@ impl Node {
             gate: None,
             last: None,
             durable: Position(history.len()),
+            decided: Position(history.len()),
+            counted: false,
             course,
             position: Position(history.len()),
             waiters: Vec::new(),

@@ -123,7 +123,6 @@ impl Node {
         let begun = Begun { tenant, key, fingerprint, plan, deadline, traceparent };
         self.keys
             .insert((begun.tenant.clone(), begun.key.clone()), gtid);
-        self.count_branches(&begun, true);
         let transaction = Transaction {
             gtid,
             epoch,
@@ -135,6 +134,8 @@ impl Node {
             gate: None,
             last: None,
             durable: Position(0),
+            decided: Position(0),
+            counted: false,
             position: Position(0),
             waiters: vec![(request, submission.wait)],
             timers: Vec::new(),

@@ -3,6 +3,7 @@
 
 use crate::effect::{After, Effect, Reply, RequestId};
 use crate::id::Gtid;
+use crate::limits::RECORDS_MAX;
 use crate::plan::{Input, Refused};
 use crate::time::Timestamp;
 use crate::wire::problem::ProblemCode;
@@ -36,6 +37,10 @@ impl Node {
         let called_back = matches!(input, Input::CalledBack { .. });
         if !transaction.is_begun() || (called_back && transaction.gate.is_some()) {
             return refuse_all(&[request], ProblemCode::Unavailable, effects);
+        }
+        let full = transaction.position.0 >= RECORDS_MAX;
+        if full && matches!(input, Input::Resolved { .. }) {
+            return refuse_all(&[request], ProblemCode::OutOfPlace, effects);
         }
         let heard = self.try_advance(now, gtid, input, effects);
         if let Err(refused) = heard {

@@ -33,6 +33,10 @@ pub struct Transaction {
     pub(super) last: Option<Token>,
     /// How many records are durable.
     pub(super) durable: Position,
+    /// How many there are up to the decision.
+    pub(super) decided: Position,
+    /// Its branches are counted at their participants.
+    pub(super) counted: bool,
     pub(super) position: Position,
     pub(super) waiters: Vec<(RequestId, Wait)>,
     pub(super) timers: Vec<(Timestamp, Timer)>,
@@ -164,6 +168,21 @@ impl Transaction {
     /// for a reply that waits for that.
     #[must_use]
     pub fn status(&self, assume_durable: bool) -> TransactionStatus {
+        let decided = if assume_durable {
+            self.decided
+        } else {
+            Position(0)
+        };
+        self.status_up_to(assume_durable, decided)
+    }
+
+    /// The same, with the results of the first so many records: those that the reply waits for.
+    pub(super) fn status_up_to(
+        &self,
+        assume_durable: bool,
+        records: Position,
+    ) -> TransactionStatus {
+        let records = records.max(self.durable);
         let durable = assume_durable || self.decision_record == Durability::Durable;
         let fate = self.course.fate().filter(|_| durable);
         let outcome = match fate {
@@ -186,7 +205,7 @@ impl Transaction {
             closed_at: self.closed_at,
             epoch: Some(self.epoch),
             branches: self.branch_statuses(fate.is_some()),
-            actions: self.action_statuses(assume_durable),
+            actions: self.action_statuses(records),
         }
     }
 
@@ -237,12 +256,12 @@ impl Transaction {
         status.collect()
     }
 
-    fn action_statuses(&self, assume_durable: bool) -> Vec<ActionStatus> {
+    fn action_statuses(&self, records: Position) -> Vec<ActionStatus> {
         let planned = self.begun.plan.actions().zip(self.course.actions());
         let status = planned.map(|(planned, action)| {
             // What is not durable may come out otherwise after a crash.
-            let durable = action.recorded.is_some_and(|at| at < self.durable);
-            let result = action.result.clone().filter(|_| assume_durable || durable);
+            let durable = action.recorded.is_some_and(|at| at < records);
+            let result = action.result.clone().filter(|_| durable);
             ActionStatus {
                 index: planned.index,
                 name: planned.name.clone(),

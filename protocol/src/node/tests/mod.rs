@@ -11,6 +11,7 @@ mod property;
 mod queried;
 mod resumed;
 mod saga;
+mod saga_ends;
 mod services;
 mod submitted;
 mod timer;

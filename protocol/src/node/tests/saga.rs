@@ -15,30 +15,31 @@ use crate::time::Timestamp;
 use crate::wire::api::{Outcome, State, Wait};
 use crate::wire::contract::{ActAnswer, ActVerb, Refusal};
 
-const FIRST: BranchIndex = BranchIndex(0);
-const SECOND: BranchIndex = BranchIndex(1);
-const THIRD: BranchIndex = BranchIndex(2);
+pub(super) const FIRST: BranchIndex = BranchIndex(0);
+pub(super) const SECOND: BranchIndex = BranchIndex(1);
+pub(super) const THIRD: BranchIndex = BranchIndex(2);
 
-fn plan(steps: &[&str]) -> Plan {
+pub(super) fn plan(steps: &[&str]) -> Plan {
     let json = format!(r#"{{"steps":[{}]}}"#, steps.join(","));
     let request: PlanRequest = serde_json::from_str(&json).unwrap();
     Plan::try_from(request).unwrap_or_else(|faults| panic!("{faults}: {json}"))
 }
 
-const FLIGHT: &str = r#"{"name":"flight","action":{"participant":"p","operation":"book"}}"#;
-const HOTEL: &str = r#"{"name":"hotel","after":["flight"],"action":{"participant":"q",
+pub(super) const FLIGHT: &str =
+    r#"{"name":"flight","action":{"participant":"p","operation":"book"}}"#;
+pub(super) const HOTEL: &str = r#"{"name":"hotel","after":["flight"],"action":{"participant":"q",
     "operation":"book"}}"#;
-const PLAIN_FLIGHT: &str = r#"{"name":"flight","action":{"participant":"p",
+pub(super) const PLAIN_FLIGHT: &str = r#"{"name":"flight","action":{"participant":"p",
     "act":{"path":"/seats"},"compensate":{"method":"DELETE","path":"/seats/{flight#/id}"},
     "compensate_retry":{"attempts":1}}}"#;
-const PLAIN_HOTEL: &str = r#"{"name":"hotel","after":["flight"],"action":{"participant":"q",
+pub(super) const PLAIN_HOTEL: &str = r#"{"name":"hotel","after":["flight"],"action":{"participant":"q",
     "act":{"path":"/rooms/{flight#/id}"},"compensate":{"path":"/free"},"retry":{"attempts":1}}}"#;
-const PAY: &str = r#"{"name":"pay","after":["flight"],"group":{"branches":[
+pub(super) const PAY: &str = r#"{"name":"pay","after":["flight"],"group":{"branches":[
     {"name":"a","participant":"p","operation":"o"},{"name":"b","participant":"q","operation":"o"}]}}"#;
 const MAIL: &str = r#"{"name":"mail","after":["pay"],"message":{"to":[
     {"participant":"r","operation":"send"}]}}"#;
 
-fn begun(steps: &[&str], wait: Wait) -> (Node, Gtid, Vec<String>) {
+pub(super) fn begun(steps: &[&str], wait: Wait) -> (Node, Gtid, Vec<String>) {
     let mut node = node();
     let submission = Submission { plan: plan(steps), ..submission(1, "k", wait) };
     let written = submit(&mut node, submission);
@@ -54,26 +55,26 @@ fn answer(answer: ActAnswer) -> Answer {
     Answer::Acted { identity: Some(identity()), answer }
 }
 
-fn done() -> Answer {
+pub(super) fn done() -> Answer {
     let result = Json::from_text(r#"{"id":7}"#.to_owned()).unwrap();
     answer(ActAnswer::Done { result: Some(result) })
 }
 
-fn refused() -> Answer {
+pub(super) fn refused() -> Answer {
     answer(ActAnswer::Refused { refusal: Refusal::new("full", "no seat left") })
 }
 
-fn lost() -> Answer {
+pub(super) fn lost() -> Answer {
     super::fixture::lost()
 }
 
-fn answered(node: &Node, gtid: Gtid, action: BranchIndex, answer: Answer) -> Event {
+pub(super) fn answered(node: &Node, gtid: Gtid, action: BranchIndex, answer: Answer) -> Event {
     let transaction = node.transaction(&gtid).unwrap();
     let attempt = transaction.course().calls(action).unwrap().attempt;
     Event::Answered { gtid, epoch: E, branch: action, attempt, answer }
 }
 
-fn say(node: &mut Node, gtid: Gtid, action: BranchIndex, answer: Answer) -> Vec<String> {
+pub(super) fn say(node: &mut Node, gtid: Gtid, action: BranchIndex, answer: Answer) -> Vec<String> {
     let event = answered(node, gtid, action, answer);
     lines(node, event)
 }
@@ -85,7 +86,7 @@ fn wake(node: &mut Node) -> Vec<String> {
     effects.iter().map(super::fixture::line).collect()
 }
 
-fn found(steps: &[&str], then: Vec<Record>) -> (Node, Gtid, Vec<String>) {
+pub(super) fn found(steps: &[&str], then: Vec<Record>) -> (Node, Gtid, Vec<String>) {
     let mut node = Node::new(config());
     acquire(&mut node, P, E, Timestamp::ZERO);
     let begun = Begun { plan: plan(steps), ..begun_record(1) };
@@ -96,7 +97,7 @@ fn found(steps: &[&str], then: Vec<Record>) -> (Node, Gtid, Vec<String>) {
     (node, gtid, resumed)
 }
 
-fn record(json: &str) -> Record {
+pub(super) fn record(json: &str) -> Record {
     Record::decode(&format!(r#"{{"v":1,"record":{json}}}"#)).unwrap()
 }
 

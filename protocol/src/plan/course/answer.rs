@@ -37,7 +37,12 @@ impl Course {
                 self.done(plan, now, index, result, urgency, orders);
             }
             Reading::Refused(refusal) => self.refused(plan, now, index, refusal, orders),
-            Reading::InProgress(after_ms) => action.ask_later(now, seed, after_ms),
+            Reading::InProgress(after_ms) => {
+                action.ask_later(now, seed, after_ms);
+                if action.is_exhausted() {
+                    self.exhausted(plan, now, index, "in progress for too long", orders);
+                }
+            }
             Reading::Unclear(error) => {
                 action.retry_later(now, seed, &error);
                 if action.is_exhausted() {
@@ -141,7 +146,13 @@ impl Course {
     }
 
     /// It cannot go on without an operator.
-    fn stuck(&mut self, now: Timestamp, index: BranchIndex, error: &str, orders: &mut Vec<Order>) {
+    pub(super) fn stuck(
+        &mut self,
+        now: Timestamp,
+        index: BranchIndex,
+        error: &str,
+        orders: &mut Vec<Order>,
+    ) {
         let Some(action) = self.action_mut(index) else {
             return;
         };
@@ -170,6 +181,14 @@ impl Course {
         orders: &mut Vec<Order>,
     ) {
         let refusal = Refusal::new("accordant.reference", error);
+        if plan.branch(index).is_some() {
+            let group = self.group.as_mut();
+            let refused = group.map(|group| group.refuse(now, index, refusal));
+            if let Some(Ok(told)) = refused {
+                self.absorb(plan, now, told, orders);
+            }
+            return;
+        }
         if let Some(action) = self.action_mut(index) {
             action.calls.in_flight = false;
         }

@@ -32,7 +32,12 @@ impl Course {
                 // still bring a result, which is of no use any more.
                 (Phase::Acting | Phase::StuckActing, false) => action.calls.end(),
                 // The saga waits for nothing else now.
-                (Phase::Acting, true) => action.calls.tries = 0,
+                (Phase::Acting, true) => {
+                    action.calls.tries = 0;
+                    if !action.calls.in_flight {
+                        action.calls.retry_at = Some(now);
+                    }
+                }
                 _ => {}
             }
         }

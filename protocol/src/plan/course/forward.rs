@@ -151,7 +151,11 @@ impl Course {
     pub(super) fn close(&mut self, at: Timestamp, orders: &mut Vec<Order>) {
         self.direction = Direction::Closed;
         let heuristics = self.heuristics().collect();
-        let record = Record::Closed(Closed { at, heuristics, results: Vec::new() });
+        // Where it happened, each of these has a record of its own.
+        let late = self.branches().filter(|_| self.reason.is_some());
+        let late = late.filter_map(|it| Some((it.index, it.late_result.clone()?)));
+        let results = late.collect();
+        let record = Record::Closed(Closed { at, heuristics, results });
         orders.push(Order::Record { record, urgency: Urgency::Lazy });
     }
 }

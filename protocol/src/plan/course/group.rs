@@ -77,6 +77,10 @@ impl Course {
     /// A result that became known only with the end of its branch is written down before a step that
     /// is called with it.
     fn group_closed(&mut self, plan: &Plan, closed: Closed, orders: &mut Vec<Order>) {
+        // What someone has committed against the decision is no result for anybody.
+        if self.direction != Direction::Passed {
+            return;
+        }
         for (action, result) in closed.results {
             let urgency = if plan.is_referenced(action) {
                 Urgency::Forced

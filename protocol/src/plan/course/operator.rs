@@ -1,6 +1,6 @@
 //! What comes from outside the calls: an operator's decisions, and call-backs.
 
-use crate::action::{InputKind, Phase};
+use crate::action::{Action, InputKind, Phase};
 use crate::effect::Urgency;
 use crate::group;
 use crate::id::BranchIndex;
@@ -30,8 +30,10 @@ impl Course {
         orders: &mut Vec<Order>,
     ) -> Result<(), Refused> {
         let group_open = self.group_is_open();
+        let direction = self.direction;
         let action = self.action_mut(index).ok_or(Refused::NoAction)?;
-        if !action.is_stuck() {
+        let over = matches!(direction, Direction::Back | Direction::Closed);
+        if !may_be_resolved(action, direction) || (over && action.verb() == Some(ActVerb::Act)) {
             return Err(Refused::Misplaced);
         }
         let pivot = action.class == Class::Pivot;
@@ -44,6 +46,9 @@ impl Course {
             | Resolution::Skip
             | Resolution::Abandon => {}
         }
+        // One that is repeated without an end waits for an operator from the moment that he comes.
+        let error = action.calls.last_error.clone().unwrap_or_default();
+        self.stuck(now, index, &error, orders);
         let kept = resolution.clone();
         let record = Resolved { at: now, action: index, resolution: kept, by, reason };
         let record = Record::Resolved(record);
@@ -137,8 +142,9 @@ impl Course {
         if heard {
             return Ok(());
         }
-        // What is to be made good follows in any case, whatever was done.
-        if verb == ActVerb::Act && direction == Direction::Back && action.named {
+        // Once it has turned back, what is to be made good follows in any case, and nothing else does:
+        // a record of what was done would have no place any more.
+        if verb == ActVerb::Act && matches!(direction, Direction::Back | Direction::Closed) {
             return Ok(());
         }
         if action.verb() != Some(verb) {
@@ -157,4 +163,12 @@ impl Course {
         }
         Ok(())
     }
+}
+
+/// Whether an operator may decide about an action: it is stuck, or its call has come to nothing and
+/// is repeated, where nothing else would end that.
+fn may_be_resolved(action: &Action, direction: Direction) -> bool {
+    let between = action.calls.retry_at.is_some() && !action.calls.in_flight;
+    let endless = direction != Direction::Forward || action.class == Class::Pivot;
+    action.is_stuck() || (action.verb().is_some() && between && endless)
 }

@@ -76,9 +76,22 @@ impl Course {
             };
             let reached = before.all(|(_, started)| *started)
                 && called_with.all(|reference| known_to(reference.unit));
-            action.maybe_sent = self.direction == Direction::Forward
-                && if action.plain { was_started } else { reached };
+            let maybe_sent = if action.plain { was_started } else { reached };
+            action.maybe_sent = self.direction == Direction::Forward && maybe_sent;
             found(action, known, self.direction);
+            // An operator gave up whatever had not ended before the saga turned back, so the record
+            // of turning back does not name it.
+            let given_up = history.abandoned && self.direction == Direction::Back;
+            let open = matches!(action.phase(), Phase::Waiting | Phase::Done);
+            if given_up && open && maybe_sent && action.compensatable {
+                action.found(Phase::Skipped);
+            }
+        }
+        if history.abandoned {
+            if self.direction == Direction::Forward {
+                self.direction = Direction::TurningBack;
+            }
+            self.abandon();
         }
     }
 
@@ -132,14 +145,13 @@ impl Course {
             .is_some_and(|begun| begun.deadline <= now);
         let late = late && !plan.is_local() && !self.pivot_may_have_acted();
         let reason = lost.or_else(|| late.then(|| self.late()));
-        if history.abandoned {
-            self.abandon();
-        }
-        match reason {
-            Some(reason) if self.direction == Direction::Forward => {
+        match (self.direction, reason) {
+            (Direction::TurningBack, reason) => {
+                let reason = reason.unwrap_or(AbortReason::Recovered);
                 self.turn_back(plan, now, reason, orders);
             }
-            Some(_) | None => self.advance(plan, now, orders),
+            (Direction::Forward, Some(reason)) => self.turn_back(plan, now, reason, orders),
+            _ => self.advance(plan, now, orders),
         }
     }
 }

@@ -124,6 +124,15 @@ impl Course {
         self.direction == Direction::Closed || (self.atomic && group_closed())
     }
 
+    /// Whether branches of the group may occupy what a participant has few of. A pivot that is held
+    /// back, and a group that has ended, leave them to others.
+    #[must_use]
+    pub fn holds_branches(&self) -> bool {
+        use group::Phase as Group;
+        let phase = self.group.as_ref().map(|group| group.phase());
+        !matches!(phase, None | Some(Group::Held | Group::Closed))
+    }
+
     /// Whether a step waits for an operator.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
