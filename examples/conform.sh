@@ -5,7 +5,11 @@
 # Needs bash, python3 and the accordant binary (`cargo build --release --bin accordant`).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-accordant=${ACCORDANT:-$here/../target/release/accordant}
+accordant=${ACCORDANT:-${CARGO_TARGET_DIR:-$here/../target}/release/accordant}
+[ -x "$accordant" ] || {
+    echo "$accordant is not there: build it with \`cargo build --release --bin accordant\`" >&2
+    exit 1
+}
 desk=127.0.0.1:${DESK_PORT:-7703}
 
 python3 -u "$here/saga-by-curl/desk.py" "${desk#*:}" 1000 >/dev/null 2>&1 &

@@ -5,7 +5,11 @@
 # Needs bash, curl, python3 and the accordant binary (`cargo build --release --bin accordant`).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-accordant=${ACCORDANT:-$here/../target/release/accordant}
+accordant=${ACCORDANT:-${CARGO_TARGET_DIR:-$here/../target}/release/accordant}
+[ -x "$accordant" ] || {
+    echo "$accordant is not there: build it with \`cargo build --release --bin accordant\`" >&2
+    exit 1
+}
 coordinator=127.0.0.1:${COORDINATOR_PORT:-7650}
 flights=127.0.0.1:${FLIGHTS_PORT:-7701}
 hotels=127.0.0.1:${HOTELS_PORT:-7702}
