@@ -8,6 +8,7 @@ use crate::world::{JournalKind, died};
 use super::stage::{Stage, Travellers};
 
 const SIGKILL: i32 = 9;
+const SIGABRT: i32 = 6;
 
 async fn coordinator_dies_at_each_point(journal: JournalKind, hits: &[u32]) -> anyhow::Result<()> {
     let mut stage = Stage::start(journal).await?;
@@ -43,4 +44,20 @@ async fn sagas_survive_a_coordinator_that_dies_at_any_point_with_sqlite() -> any
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sagas_survive_a_coordinator_that_dies_at_any_point_with_postgres() -> anyhow::Result<()> {
     coordinator_dies_at_each_point(JournalKind::Postgres, &[2]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sagas_survive_a_participant_that_dies_at_any_point_of_an_act() -> anyhow::Result<()> {
+    let mut stage = Stage::start(JournalKind::Sqlite).await?;
+    let points = accordant_participant::crash::POINTS.iter();
+    for point in points.filter(|point| point.starts_with("participant.act.")) {
+        stage.world.banks[0].restart_to_die_at(point).await?;
+        let travellers = Travellers::start(&stage.traveller, 3);
+        died(&mut stage.world.banks[0].process, SIGABRT).await?;
+        stage.world.banks[0].restart().await?;
+        travellers.end().await?;
+        let tally = stage.audit().await?;
+        println!("{point:<52}{tally:?}");
+    }
+    Ok(())
 }
