@@ -19,6 +19,7 @@
 //! | [`node`] | many transactions, timers, partitions and epochs: the whole coordinator |
 //! | [`branch`] | the participant's side: what a call means, given what its database holds |
 //! | [`recovery`] | what stored facts add up to; never a guess |
+//! | [`table`] | how the tables of the machines are looked up and printed |
 //! | [`invariant`] | what must hold in any state |
 //! | [`limits`] | every bound, with its reason |
 
@@ -35,5 +36,6 @@ pub mod node;
 pub mod plan;
 pub mod record;
 pub mod recovery;
+pub mod table;
 pub mod time;
 pub mod wire;

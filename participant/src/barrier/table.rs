@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use accordant_protocol::table;
+
 /// What stood at the barrier before the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Standing {
@@ -136,23 +138,19 @@ impl Verb {
     }
 }
 
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
 /// The table as Markdown, for the documentation; a test compares.
 #[derive(Clone, Copy, Debug)]
 pub struct TableMarkdown;
 
 impl fmt::Display for TableMarkdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "| verb |")?;
-        Standing::ALL
-            .iter()
-            .try_for_each(|standing| write!(f, " {standing:?} |"))?;
-        writeln!(f, "\n|---|---|---|---|---|---|---|")?;
-        for (verb, deeds) in TABLE {
-            write!(f, "| {verb:?} |")?;
-            deeds.iter().try_for_each(|deed| write!(f, " {deed:?} |"))?;
-            writeln!(f)?;
-        }
-        Ok(())
+        table::write_markdown(f, "verb", &Standing::ALL, &TABLE)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::table;
 use crate::wire::api::ActionState;
 
 /// Where an action stands.
@@ -113,18 +114,21 @@ pub const TABLE: [(Phase, [Rule; InputKind::ALL.len()]); 9] = {
     ]
 };
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::To(phase) => write!(f, "→ {phase:?}"),
+            Self::Stay => write!(f, "stay"),
+            Self::Refuse => write!(f, "refuse"),
+        }
+    }
+}
+
 /// Looks a cell of [`TABLE`] up.
 #[must_use]
 pub fn rule(phase: Phase, input: InputKind) -> Rule {
-    let row = TABLE.iter().find(|(row, _)| *row == phase);
-    let cell = row.and_then(|(_, cells)| {
-        InputKind::ALL
-            .iter()
-            .zip(cells)
-            .find(|(column, _)| **column == input)
-    });
     // A test looks every cell up, so the refusal never stands in for one.
-    cell.map_or(Rule::Refuse, |(_, rule)| *rule)
+    table::cell(&TABLE, &InputKind::ALL, &phase, &input).unwrap_or(Rule::Refuse)
 }
 
 /// The table as Markdown, for the documentation; a test compares.
@@ -132,21 +136,7 @@ pub struct TableMarkdown;
 
 impl fmt::Display for TableMarkdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "| phase |")?;
-        InputKind::ALL
-            .iter()
-            .try_for_each(|input| write!(f, " {input:?} |"))?;
-        writeln!(f, "\n|---|---|---|---|---|---|---|---|---|")?;
-        for (phase, rules) in TABLE {
-            write!(f, "| {phase:?} |")?;
-            rules.iter().try_for_each(|rule| match rule {
-                Rule::To(phase) => write!(f, " → {phase:?} |"),
-                Rule::Stay => write!(f, " stay |"),
-                Rule::Refuse => write!(f, " refuse |"),
-            })?;
-            writeln!(f)?;
-        }
-        Ok(())
+        table::write_markdown(f, "phase", &InputKind::ALL, &TABLE)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::table;
+
 /// What a participant's database holds for a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holding {
@@ -102,22 +104,18 @@ pub fn act(verb: Verb, holding: Holding) -> Act {
     }
 }
 
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
 /// The table as Markdown, for the documentation; a test compares.
 pub struct TableMarkdown;
 
 impl fmt::Display for TableMarkdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "| verb |")?;
-        Holding::ALL
-            .iter()
-            .try_for_each(|holding| write!(f, " {holding:?} |"))?;
-        writeln!(f, "\n|---|---|---|---|---|---|")?;
-        for (verb, acts) in TABLE {
-            write!(f, "| {verb:?} |")?;
-            acts.iter().try_for_each(|act| write!(f, " {act:?} |"))?;
-            writeln!(f)?;
-        }
-        Ok(())
+        table::write_markdown(f, "verb", &Holding::ALL, &TABLE)
     }
 }
 

@@ -24,6 +24,7 @@ mod identity;
 mod inquiry;
 mod machine;
 mod ownership;
+mod records;
 mod submit;
 #[cfg(test)]
 mod tests;
