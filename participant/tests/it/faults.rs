@@ -407,7 +407,8 @@ async fn crash_of_the_server_loses_no_vote_and_the_participant_comes_back_by_its
     let (kept, lost) = (fresh(), fresh());
     let vote = prepare(&participant, &debit_call(kept, 30)).await;
     assert_eq!(result_of(&vote), "70");
-    server.kill().await.unwrap();
+    // Not by SIGKILL: backends outlive their killed server for a moment, and may still answer.
+    server.stop_immediate().await.unwrap();
     let (status, problem) = try_prepare(&participant, &debit_call(lost, 1))
         .await
         .unwrap_err();
@@ -423,7 +424,7 @@ async fn crash_of_the_server_loses_no_vote_and_the_participant_comes_back_by_its
     assert_eq!(commit(&participant, kept).await, COMMITTED);
     assert_eq!(bank.cents().await, 70);
     is_yes(&prepare(&participant, &debit_call(lost, 1)).await);
-    server.stop_immediate().await.unwrap();
+    server.kill().await.unwrap();
     server.start_again().await.unwrap();
     assert_eq!(abort(&participant, lost).await, BranchEnd::Aborted);
 }
@@ -485,7 +486,7 @@ async fn finish_while_the_server_is_away_answers_nothing() {
     let participant = bank.participant().await;
     let gtid = fresh();
     is_yes(&prepare(&participant, &debit_call(gtid, 30)).await);
-    server.kill().await.unwrap();
+    server.stop_immediate().await.unwrap();
     let body = json!({"participant": "bank", "orders": [order(gtid, FinishVerb::Commit)]});
     let path = accordant_participant::protocol::wire::contract::FINISH_PATH;
     let (status, _) = crate::support::post(&participant, path, body.to_string()).await;
