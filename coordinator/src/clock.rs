@@ -22,6 +22,41 @@ pub fn now_micros() -> u64 {
     wall.saturating_add(u64::try_from(monotonic.elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
+/// A moment by both clocks: the steady one may stand still while the machine sleeps, and the wall
+/// clock may be set back.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    steady_ms: u64,
+    wall_ms: u64,
+}
+
+impl Moment {
+    /// This moment.
+    #[must_use]
+    pub fn now() -> Self {
+        Self {
+            steady_ms: now_micros() / 1000,
+            wall_ms: wall_micros() / 1000,
+        }
+    }
+
+    /// Whether more than so many milliseconds have passed since then, by either clock.
+    #[must_use]
+    pub fn is_older_than(self, ms: u64) -> bool {
+        let now = Self::now();
+        now.steady_ms.saturating_sub(self.steady_ms) > ms
+            || now.wall_ms.saturating_sub(self.wall_ms) > ms
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn earlier_by(self, steady_ms: u64, wall_ms: u64) -> Self {
+        Self {
+            steady_ms: self.steady_ms.saturating_sub(steady_ms),
+            wall_ms: self.wall_ms.saturating_sub(wall_ms),
+        }
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 fn wall_micros() -> u64 {
     let since_1970 = SystemTime::now()

@@ -10,7 +10,6 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use accordant_coordinator::delivery::{
@@ -21,14 +20,29 @@ use accordant_protocol::id::Incarnation;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use support::{Bed, Stub, two};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Lets branches through, and acts only as far as it is opened.
 struct Held {
     inner: HttpTransport,
     open: Semaphore,
-    out: AtomicUsize,
-    out_most: AtomicUsize,
+    /// How many acts are out, and how many have been at a time.
+    out: watch::Sender<(usize, usize)>,
+}
+
+impl Held {
+    async fn until_out(&self, count: usize) {
+        let mut out = self.out.subscribe();
+        let so_many = out.wait_for(|(out, _)| *out >= count);
+        let waited = tokio::time::timeout(Duration::from_secs(10), so_many).await;
+        waited
+            .expect("so many are out in time")
+            .expect("it is there");
+    }
+
+    fn out_most(&self) -> usize {
+        self.out.borrow().1
+    }
 }
 
 #[async_trait]
@@ -37,11 +51,13 @@ impl Transport for Held {
         if !request.uri.path().ends_with("/act") {
             return self.inner.send(request).await;
         }
-        let out = self.out.fetch_add(1, Ordering::SeqCst) + 1;
-        self.out_most.fetch_max(out, Ordering::SeqCst);
+        self.out.send_modify(|(out, most)| {
+            *out += 1;
+            *most = (*most).max(*out);
+        });
         self.open.acquire().await.unwrap().forget();
         let reply = self.inner.send(request).await;
-        self.out.fetch_sub(1, Ordering::SeqCst);
+        self.out.send_modify(|(out, _)| *out -= 1);
         reply
     }
 }
@@ -50,8 +66,7 @@ async fn held(acts_max: usize) -> (Bed, Arc<Held>) {
     let held = Arc::new(Held {
         inner: HttpTransport::new(4),
         open: Semaphore::new(0),
-        out: AtomicUsize::new(0),
-        out_most: AtomicUsize::new(0),
+        out: watch::Sender::default(),
     });
     let transport = Arc::<Held>::clone(&held);
     let store = Arc::new(MemoryStore::new("acc".parse().unwrap(), Incarnation(7), 4));
@@ -100,19 +115,13 @@ async fn only_so_many_acts_are_out_at_a_participant_and_all_are_done_in_the_end(
     }
     // Another participant's are not held up by them.
     ids.push(submit(&bed, "other", &one("b", 10_000)).await);
-    let three = async {
-        while held.out.load(Ordering::SeqCst) < 3 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), three)
-        .await
-        .expect("two and one");
+    // Two at the one, and one at the other.
+    held.until_out(3).await;
     held.open.add_permits(ids.len());
     for id in ids {
         until(&bed, &id, |status| status["outcome"] == "committed").await;
     }
-    assert_eq!(held.out_most.load(Ordering::SeqCst), 3);
+    assert_eq!(held.out_most(), 3);
     assert_eq!((bed.a.asked().len(), bed.b.asked().len()), (6, 1));
 }
 
@@ -134,29 +143,57 @@ async fn acts_that_hang_hold_up_no_prepare_and_no_commit() {
 }
 
 #[tokio::test]
-async fn what_waits_longer_than_its_attempt_may_take_is_unanswered_and_tried_again() {
+async fn what_has_no_room_is_sent_later_and_that_uses_up_no_attempt() {
     let (bed, held) = held(1).await;
     let first = submit(&bed, "k1", &one("a", 10_000)).await;
-    let out = async {
-        while held.out.load(Ordering::SeqCst) < 1 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), out)
-        .await
-        .expect("one is out");
-    let second = submit(&bed, "k2", &one("a", 20)).await;
+    held.until_out(1).await;
+    let second = json!({ "wait": "accepted", "steps": [{ "name": "one", "action": {
+        "participant": "a", "operation": "one", "timeout_ms": 500,
+        "retry": { "pause_ms": 1, "attempts": 1 },
+    }}]});
+    let second = submit(&bed, "k2", &second.to_string()).await;
     let waited = |status: &Value| {
         let action = &status["actions"][0];
-        let late = action["last_error"] == "too many calls are out";
-        late && action["attempts"].as_u64() > Some(1)
+        action["last_error"] == "too many calls are out" && action["attempts"] == 0
     };
     until(&bed, &second, waited).await;
-    assert_eq!(held.out_most.load(Ordering::SeqCst), 1, "it was never sent");
+    assert_eq!(held.out_most(), 1, "it was never sent");
     held.open.add_permits(1_000);
     for id in [first, second] {
         until(&bed, &id, |status| status["outcome"] == "committed").await;
     }
+}
+
+#[tokio::test]
+async fn owner_whose_lease_may_be_over_sends_no_act_and_uses_up_no_attempt() {
+    let store = MemoryStore::new("acc".parse().unwrap(), Incarnation(7), 4);
+    let shared = Arc::new(store.clone());
+    let bed = Bed::with(shared, Stub::default(), Stub::default(), |it| {
+        it.lease_ms = 600
+    });
+    let bed = bed.await;
+    store.fail_renewals(true);
+    // The journal takes records all the same: it is the lease that is not renewed.
+    let mut number = 0;
+    let unsent = loop {
+        number += 1;
+        let once = json!({ "wait": "accepted", "steps": [{ "name": "one", "action": {
+            "participant": "a", "operation": "one", "retry": { "attempts": 1 } }}]});
+        let id = submit(&bed, &format!("k{number}"), &once.to_string()).await;
+        let so = |status: &Value| {
+            let unsent = status["actions"][0]["last_error"] == "the lease is not renewed";
+            unsent || status["state"] == "closed"
+        };
+        until(&bed, &id, so).await;
+        if bed.get(&format!("/v1/transactions/{id}")).await.1["state"] != "closed" {
+            break id;
+        }
+    };
+    let sent = bed.a.asked().len();
+    assert_eq!(sent, number - 1, "one call for each that was sent before");
+    store.fail_renewals(false);
+    until(&bed, &unsent, |status| status["outcome"] == "committed").await;
+    assert_eq!(bed.a.asked().len(), number);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use accordant_coordinator::clock::Moment;
 use accordant_coordinator::journal::conformance::fixture::{Mint, Transaction};
 use accordant_coordinator::journal::group_commit::{
     Append, AppendRefused, Completion, Completions, Health, Journal, ShardIndex, Writer, start,
@@ -12,6 +13,7 @@ use accordant_coordinator::journal::lease::Leases;
 use accordant_coordinator::journal::limits::{LAZY_WAIT, QUEUE_ENTRIES_MAX};
 use accordant_coordinator::journal::memory::{Fault, Gate, MemoryStore};
 use accordant_coordinator::journal::store::{Held, Lease, OwnerId, Store};
+use accordant_coordinator::journal::tenure::Tenure;
 use accordant_protocol::effect::{Appended, Entry, Token, Urgency};
 use accordant_protocol::id::{Cluster, Epoch, Incarnation, PartitionId};
 
@@ -328,9 +330,11 @@ async fn shutdown_gives_up_an_unavailable_journal_with_outcome_unknown() {
 #[tokio::test(start_paused = true)]
 async fn leases_are_renewed_and_a_lost_partition_is_reported_once() {
     let world = world(1).await;
-    let (leases, mut lost) = Leases::start(world.journal.clone(), lease("me"));
+    let tenure = Tenure::default();
+    let (leases, mut lost) = Leases::start(world.journal.clone(), lease("me"), tenure.clone());
     let held = Held { partition: PARTITION, epoch: world.epoch };
-    leases.hold(held);
+    leases.hold(held, Moment::now());
+    assert!(tenure.covers(PARTITION, world.epoch));
     let raised = world.store.acquire(PARTITION, &lease("me")).await.unwrap();
     assert!(raised.epoch > world.epoch);
     assert_eq!(
@@ -338,10 +342,18 @@ async fn leases_are_renewed_and_a_lost_partition_is_reported_once() {
         Some(held),
         "the epoch that was held is gone"
     );
-    leases.hold(Held { partition: PARTITION, epoch: raised.epoch });
+    assert!(
+        !tenure.covers(PARTITION, world.epoch),
+        "nothing is sent any more"
+    );
+    leases.hold(
+        Held { partition: PARTITION, epoch: raised.epoch },
+        Moment::now(),
+    );
     tokio::time::sleep(Duration::from_secs(2)).await;
     leases.shutdown().await;
     assert_eq!(lost.next().await, None);
+    assert!(!tenure.covers(PARTITION, raised.epoch), "given back");
     world
         .store
         .acquire(PARTITION, &lease("another"))

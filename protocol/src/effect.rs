@@ -195,6 +195,11 @@ pub enum Answer {
         /// What happened, for people.
         error: String,
     },
+    /// Nothing was sent, by no fault of whom it was meant for.
+    Unsent {
+        /// What stood in the way, for people.
+        error: String,
+    },
 }
 
 /// What is said to a client or an inquiring participant.

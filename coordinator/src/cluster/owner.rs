@@ -14,12 +14,13 @@ use tracing::{info, warn};
 use super::loader::load;
 use super::loads::Loads;
 use super::quarantine::Quarantine;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::journal::error::LeaseError;
 use crate::journal::group_commit::Journal;
 use crate::journal::lease::{Leases, Lost};
 use crate::journal::limits::TRIM_MAX;
 use crate::journal::store::{Held, Lease};
+use crate::journal::tenure::Tenure;
 
 /// How often a partition that another owner holds is tried again.
 const ACQUIRE_EVERY: Duration = Duration::from_millis(250);
@@ -64,6 +65,7 @@ pub struct Owner {
     owned: watch::Sender<Owned>,
     quarantine: Quarantine,
     retention: Duration,
+    tenure: Tenure,
 }
 
 impl Owner {
@@ -73,12 +75,13 @@ impl Owner {
         lease: Lease,
         shards: Vec<mpsc::Sender<Event>>,
         retention: Duration,
+        tenure: Tenure,
     ) -> (Self, watch::Receiver<Owned>, Quarantine) {
         let (owned, watch) = watch::channel(Owned::default());
         let quarantine = Quarantine::default();
         let keep = quarantine.clone();
         (
-            Self { journal, lease, shards, owned, quarantine, retention },
+            Self { journal, lease, shards, owned, quarantine, retention, tenure },
             watch,
             keep,
         )
@@ -90,7 +93,11 @@ impl Owner {
         mut reloads: mpsc::Receiver<PartitionId>,
         stop: CancellationToken,
     ) {
-        let (leases, mut lost) = Leases::start(self.journal.clone(), self.lease.clone());
+        let (leases, mut lost) = Leases::start(
+            self.journal.clone(),
+            self.lease.clone(),
+            self.tenure.clone(),
+        );
         let mut wanted: BTreeSet<PartitionId> =
             self.journal.store().description().partition_ids().collect();
         let mut tries = tokio::time::interval(ACQUIRE_EVERY);
@@ -147,11 +154,12 @@ impl Owner {
         loads: &mut Loads,
     ) {
         for partition in wanted.clone() {
+            let asked = Moment::now();
             match self.journal.acquire(partition, &self.lease).await {
                 Ok(ownership) => {
                     wanted.remove(&partition);
                     let held = Held { partition, epoch: ownership.epoch };
-                    leases.hold(held);
+                    leases.hold(held, asked);
                     let horizon = ownership.horizon;
                     let epoch = held.epoch;
                     self.tell(partition, Event::Acquired { partition, epoch, horizon })

@@ -97,7 +97,7 @@ async fn call(lane: &LaneShared, asked: &Asked, trace: Option<&Traceparent>) -> 
     let head = asked.head();
     let permit = tokio::time::timeout(head.left(), lane.acts.acquire()).await;
     let Ok(Ok(_permit)) = permit else {
-        return Answer::Unanswered { error: "too many calls are out".to_owned() };
+        return Answer::Unsent { error: "too many calls are out".to_owned() };
     };
     let request = match asked {
         Asked::Contract(call) => contract_request(lane, call, trace),
@@ -109,6 +109,10 @@ async fn call(lane: &LaneShared, asked: &Asked, trace: Option<&Traceparent>) -> 
         Ok(request) => Request { timeout: head.left(), ..request },
         Err(error) => return Answer::Unanswered { error },
     };
+    // As late as possible: it may have waited, and the process may have been stopped.
+    if !lane.tenure.covers(head.gtid.partition(), head.epoch) {
+        return Answer::Unsent { error: "the lease is not renewed".to_owned() };
+    }
     crash::reach("coordinator.act.sending");
     let received = lane.transport.send(request).await;
     match asked {

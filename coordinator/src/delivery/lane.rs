@@ -22,6 +22,7 @@ use super::registry::{Registry, join};
 use super::reply::{read_ends, read_vote};
 use super::transport::{Request, Transport};
 use crate::driver::Alarm;
+use crate::journal::tenure::Tenure;
 use crate::{clock, crash};
 
 /// How participants are called.
@@ -37,6 +38,17 @@ pub struct DeliveryConfig {
     pub finishes_max: usize,
     /// Calls to act or to make good that are out at one participant at a time.
     pub acts_max: usize,
+}
+
+/// What calls are made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Outbound<'a> {
+    pub(crate) transport: &'a Arc<dyn Transport>,
+    pub(crate) config: DeliveryConfig,
+    /// Below which address plain services are told to call back.
+    pub(crate) public_url: Option<&'a str>,
+    /// What this process owns: calls to act go out only for that.
+    pub(crate) tenure: &'a Tenure,
 }
 
 /// What a call came to.
@@ -97,6 +109,7 @@ pub(super) struct LaneShared {
     act_places: Arc<Semaphore>,
     /// Where participants reach this coordinator.
     pub(super) public_url: Option<Arc<str>>,
+    pub(super) tenure: Tenure,
 }
 
 /// An order that waits for a call, with where its answer goes.
@@ -111,20 +124,18 @@ struct Waiting {
 impl Delivery {
     /// Opens a lane to each registered participant. Answers go to `answers`; clones made by
     /// [`Delivery::answering_to`] share the lanes. Cancel `stop` to end the lanes. The alarm goes off
-    /// if a call panics, whose answer then never comes. Plain services are told to call back below
-    /// `public_url`.
+    /// if a call panics, whose answer then never comes.
     ///
     /// # Errors
     /// If a participant's base address takes no path behind it.
     pub(crate) fn start(
         registry: &Registry,
-        transport: &Arc<dyn Transport>,
-        config: DeliveryConfig,
-        public_url: Option<&str>,
+        outbound: Outbound<'_>,
         answers: mpsc::Sender<Answered>,
         stop: &CancellationToken,
         alarm: Alarm,
     ) -> Result<Self, http::uri::InvalidUri> {
+        let Outbound { transport, config, public_url, tenure } = outbound;
         let public_url: Option<Arc<str>> = public_url.map(Arc::from);
         let calls = TaskTracker::new();
         let mut lanes = BTreeMap::new();
@@ -141,6 +152,7 @@ impl Delivery {
                 acts: Semaphore::new(config.acts_max),
                 act_places: Arc::new(Semaphore::new(config.acts_max + ACTS_WAITING_MAX)),
                 public_url: public_url.clone(),
+                tenure: tenure.clone(),
             });
             let (orders, waiting) = mpsc::channel(ORDERS_WAITING_MAX);
             let run = run_orders(
@@ -217,7 +229,7 @@ impl Delivery {
         let shared = Arc::clone(&lane.shared);
         let head = asked.head();
         let Ok(place) = Arc::clone(&shared.act_places).try_acquire_owned() else {
-            let answer = Answer::Unanswered { error: "too many calls wait".to_owned() };
+            let answer = Answer::Unsent { error: "too many calls wait".to_owned() };
             return Err(Box::new(head.answered(shared.name.clone(), answer)));
         };
         let span = debug_span!(
@@ -402,6 +414,10 @@ pub(super) fn count(verb: &'static str, participant: &ParticipantName, answer: &
         Answer::Unanswered { error } => {
             debug!(%participant, verb, error, "a call was not answered");
             "unknown"
+        }
+        Answer::Unsent { error } => {
+            debug!(%participant, verb, error, "a call was not sent");
+            "unsent"
         }
     };
     let participant = participant.as_str().to_owned();

@@ -12,6 +12,7 @@ mod registry;
 mod reply;
 mod transport;
 
+pub(crate) use lane::Outbound;
 pub use lane::{Answered, Delivery, DeliveryConfig};
 pub use registry::{AddressError, Registry};
 pub use transport::{HttpTransport, Request, Response, Transport, TransportError};

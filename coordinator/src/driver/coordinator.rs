@@ -22,9 +22,10 @@ use super::settings::Settings;
 use super::shard::{Ask, Shard, ShardHandle, queues};
 use crate::clock;
 use crate::cluster::{Owned, Owner, Quarantine};
-use crate::delivery::{Delivery, Registry};
+use crate::delivery::{Delivery, Outbound, Registry};
 use crate::journal::group_commit::{self, Journal, ShardIndex, Writer};
 use crate::journal::store::{Lease, OwnerId, OwnerIdError, Store};
+use crate::journal::tenure::Tenure;
 
 /// Why a coordinator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -93,15 +94,15 @@ impl Coordinator {
         let (stop_shards, stop_owner) = (CancellationToken::new(), CancellationToken::new());
         let (nowhere, _) = mpsc::channel(1);
         let alarm = Alarm::default();
-        let delivery = Delivery::start(
-            &settings.registry,
-            &settings.transport,
-            settings.delivery,
-            settings.public_url.as_deref(),
-            nowhere,
-            &stop_shards,
-            alarm.clone(),
-        )?;
+        let tenure = Tenure::default();
+        let outbound = Outbound {
+            transport: &settings.transport,
+            config: settings.delivery,
+            public_url: settings.public_url.as_deref(),
+            tenure: &tenure,
+        };
+        let registry = &settings.registry;
+        let delivery = Delivery::start(registry, outbound, nowhere, &stop_shards, alarm.clone())?;
         let (journal, completions, writer) = group_commit::start(store, shard_count);
         let (reloads, reloads_end) = mpsc::channel(usize::from(description.partitions));
         let config = Config {
@@ -131,7 +132,7 @@ impl Coordinator {
         let owner_tasks = TaskTracker::new();
         let controls = shards.iter().map(|shard| shard.controls.clone()).collect();
         let (owner, owned, quarantine) =
-            Owner::new(journal.clone(), lease, controls, settings.retention);
+            Owner::new(journal.clone(), lease, controls, settings.retention, tenure);
         let run = owner.run(reloads_end, stop_owner.clone());
         owner_tasks.spawn(alarm.clone().over("the owner of the partitions", run));
         Ok(Self {

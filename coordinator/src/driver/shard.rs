@@ -242,7 +242,9 @@ impl Shard {
             Answer::Vote { identity, .. }
             | Answer::End { identity, .. }
             | Answer::Acted { identity: Some(identity), .. } => identity,
-            Answer::Acted { identity: None, .. } | Answer::Unanswered { .. } => return,
+            Answer::Acted { identity: None, .. }
+            | Answer::Unanswered { .. }
+            | Answer::Unsent { .. } => return,
         };
         if self.heard.get(&answered.participant) == Some(identity) {
             return;
@@ -427,13 +429,14 @@ mod tests {
     use accordant_protocol::node::Config;
 
     use super::*;
-    use crate::delivery::Registry;
+    use crate::delivery::{Outbound, Registry};
     use crate::driver::{Alarm, Settings};
     use crate::journal::conformance::fixture::Mint;
     use crate::journal::group_commit;
     use crate::journal::limits::QUEUE_ENTRIES_MAX;
     use crate::journal::memory::MemoryStore;
     use crate::journal::store::{Lease, OwnerId, Store};
+    use crate::journal::tenure::Tenure;
 
     #[tokio::test]
     async fn a_backlog_larger_than_the_journals_queue_is_handed_over_in_order() {
@@ -446,15 +449,13 @@ mod tests {
         let (nowhere, _) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let registry = Registry::default();
-        let delivery = Delivery::start(
-            &registry,
-            &transport,
-            delivery,
-            None,
-            nowhere,
-            &stop,
-            Alarm::default(),
-        );
+        let outbound = Outbound {
+            transport: &transport,
+            config: delivery,
+            public_url: None,
+            tenure: &Tenure::default(),
+        };
+        let delivery = Delivery::start(&registry, outbound, nowhere, &stop, Alarm::default());
         let (journal, mut completions, _writer) = group_commit::start(Arc::new(store), 1);
         let node = Node::new(Config {
             cluster: Cluster::new("acc").unwrap(),

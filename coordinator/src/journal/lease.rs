@@ -3,11 +3,10 @@
 //! A lease says who should write; only the epoch says who can. So a lease that cannot be renewed is
 //! no danger, and one that is lost is reported, for the owner to drop what it holds in memory.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use accordant_protocol::id::{Epoch, PartitionId};
+use accordant_protocol::id::PartitionId;
 use accordant_protocol::limits::PARTITIONS_MAX;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -16,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::group_commit::Journal;
 use super::store::{Held, Lease};
+use super::tenure::Tenure;
+use crate::clock::Moment;
 
 /// The leases of this process, renewed until given back.
 pub struct Leases {
@@ -26,7 +27,7 @@ pub struct Leases {
 struct Shared {
     journal: Journal,
     lease: Lease,
-    held: Mutex<BTreeMap<PartitionId, Epoch>>,
+    tenure: Tenure,
     stop: CancellationToken,
 }
 
@@ -46,20 +47,17 @@ impl Lost {
 }
 
 impl Leases {
-    /// Starts to renew, every third of the time that a lease runs.
+    /// Starts to renew, every third of the time that a lease runs, and keeps account of what is held
+    /// in `tenure`.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn start(journal: Journal, lease: Lease) -> (Self, Lost) {
+    pub fn start(journal: Journal, lease: Lease, tenure: Tenure) -> (Self, Lost) {
         // A partition is reported once and then no longer held, so this many can be waiting.
         let (sender, receiver) = mpsc::channel(PARTITIONS_MAX.into());
-        let shared = Arc::new(Shared {
-            journal,
-            lease,
-            held: Mutex::default(),
-            stop: CancellationToken::new(),
-        });
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared { journal, lease, tenure, stop });
         let task = tokio::spawn(run(Arc::clone(&shared), sender));
         (Self { shared, task: Some(task) }, Lost { receiver })
     }
@@ -70,14 +68,14 @@ impl Leases {
         &self.shared.lease
     }
 
-    /// Renews this partition from now on, under this epoch.
-    pub fn hold(&self, held: Held) {
-        self.shared.held().insert(held.partition, held.epoch);
+    /// Renews this partition from now on, under this epoch. Its lease was asked for at that moment.
+    pub fn hold(&self, held: Held, asked: Moment) {
+        self.shared.tenure.extend(held, asked, self.shared.lease.ms);
     }
 
     /// Renews this partition no longer. Its lease runs out by itself.
     pub fn forget(&self, partition: PartitionId) {
-        self.shared.held().remove(&partition);
+        self.shared.tenure.end(partition);
     }
 
     /// Stops renewing and gives all leases back, so that others need not wait. Stop flushing first.
@@ -88,7 +86,7 @@ impl Leases {
         {
             tracing::error!(%error, "renewing the leases ended badly");
         }
-        self.give_back(&self.shared.all()).await;
+        self.give_back(&self.shared.tenure.held()).await;
     }
 
     /// Renews these no longer and gives their leases back, so that another owner need not wait. Stop
@@ -110,30 +108,6 @@ impl Drop for Leases {
     }
 }
 
-impl Shared {
-    fn held(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Epoch>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn all(&self) -> Vec<Held> {
-        let held = self.held();
-        held.iter()
-            .map(|(&partition, &epoch)| Held { partition, epoch })
-            .collect()
-    }
-
-    /// Whether it was held under this epoch until now. The owner may have raised its own epoch while
-    /// the renewal was on its way; then the answer was about the past.
-    fn drop_lost(&self, lost: Held) -> bool {
-        let mut held = self.held();
-        let present = held.get(&lost.partition) == Some(&lost.epoch);
-        if present {
-            held.remove(&lost.partition);
-        }
-        present
-    }
-}
-
 async fn run(shared: Arc<Shared>, lost: mpsc::Sender<Held>) {
     let every = Duration::from_millis((shared.lease.ms / 3).max(1).into());
     let mut ticks = tokio::time::interval(every);
@@ -143,13 +117,18 @@ async fn run(shared: Arc<Shared>, lost: mpsc::Sender<Held>) {
             () = shared.stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let held = shared.all();
+        let (held, asked) = (shared.tenure.held(), Moment::now());
         if held.is_empty() {
             continue;
         }
         match shared.journal.renew(&held, &shared.lease).await {
             Ok(gone) => {
-                for gone in gone.into_iter().filter(|&gone| shared.drop_lost(gone)) {
+                for held in held.into_iter().filter(|held| !gone.contains(held)) {
+                    shared.tenure.renew(held, asked, shared.lease.ms);
+                }
+                // The owner may have raised its own epoch while the renewal was on its way; then the
+                // answer was about the past.
+                for gone in gone.into_iter().filter(|&gone| shared.tenure.end_of(gone)) {
                     tracing::warn!(partition = %gone.partition, epoch = %gone.epoch,
                         "a partition was taken over by another owner");
                     if lost.send(gone).await.is_err() {

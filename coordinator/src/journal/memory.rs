@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use accordant_protocol::effect::Entry;
@@ -36,6 +37,7 @@ struct Shared {
     now: Now,
     tables: Mutex<MemoryTables>,
     faults: Mutex<VecDeque<Fault>>,
+    renewals_fail: AtomicBool,
     /// Read-locked by a flush from the check of its epochs to its end, write-locked by a take-over:
     /// what the row lock on a partition does in a database.
     fence: RwLock<()>,
@@ -139,16 +141,22 @@ impl MemoryStore {
             .map(|id| (id, Partition::default()))
             .collect();
         let tables = Mutex::new(MemoryTables { partitions: owned, ..MemoryTables::default() });
-        let faults = Mutex::default();
+        let (faults, renewals_fail) = (Mutex::default(), AtomicBool::new(false));
+        let fence = RwLock::new(());
         Self {
             description,
-            shared: Arc::new(Shared { now, tables, faults, fence: RwLock::new(()) }),
+            shared: Arc::new(Shared { now, tables, faults, renewals_fail, fence }),
         }
     }
 
     /// Lets a coming flush fail. Faults are used up in order, one by each flush.
     pub fn inject(&self, fault: Fault) {
         lock(&self.shared.faults).push_back(fault);
+    }
+
+    /// Lets leases be renewed no longer, or again. For tests.
+    pub fn fail_renewals(&self, fail: bool) {
+        self.shared.renewals_fail.store(fail, Ordering::Relaxed);
     }
 
     /// Puts a text where a record stands, as a newer build or a broken disk would. For tests.
@@ -405,6 +413,9 @@ impl Store for MemoryStore {
     }
 
     async fn renew(&self, held: &[Held], lease: &Lease) -> Result<Vec<Held>, LeaseError> {
+        if self.shared.renewals_fail.load(Ordering::Relaxed) {
+            return Err(LeaseError::Unavailable { source: injected() });
+        }
         let until = (self.shared.now)().plus_millis(lease.ms.into());
         let mut tables = self.tables();
         let mut lost = Vec::new();

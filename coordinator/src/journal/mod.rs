@@ -27,6 +27,7 @@ mod room;
 pub mod sqlite;
 mod stats;
 pub mod store;
+pub mod tenure;
 mod writer;
 
 #[doc(hidden)]

@@ -10,6 +10,9 @@ use crate::wire::contract::{ActVerb, cut};
 
 use super::table::{InputKind, Phase, Rule, rule};
 
+/// The least time after which what could not be sent is tried again.
+const UNSENT_MS_MIN: u64 = 200;
+
 /// An action on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Action {
@@ -178,6 +181,16 @@ impl Action {
         let Retry { pause_ms, pause_ms_max, .. } = self.retry();
         let pause = Pause { ms: pause_ms, ms_max: pause_ms_max };
         let error = Some(cut(error, REASON_BYTES_MAX));
+        self.calls.retry_later(now, pause, seed, self.index, error);
+    }
+
+    /// Plans to send what was not sent: that was no attempt, and neither uses one up nor makes the
+    /// pauses longer.
+    pub(crate) fn send_later(&mut self, now: Timestamp, seed: u64, error: &str) {
+        self.calls.tries = self.calls.tries.saturating_sub(1);
+        let ms = self.retry().pause_ms.max(UNSENT_MS_MIN);
+        let error = Some(cut(error, REASON_BYTES_MAX));
+        let pause = Pause { ms, ms_max: ms };
         self.calls.retry_later(now, pause, seed, self.index, error);
     }
 

@@ -15,6 +15,8 @@ pub(crate) enum Reading {
     InProgress(Option<u64>),
     /// Nothing is known.
     Unclear(String),
+    /// Nothing was sent.
+    Unsent(String),
 }
 
 pub(crate) fn read(calls: &Calls, answer: Answer) -> Reading {
@@ -27,6 +29,7 @@ pub(crate) fn read(calls: &Calls, answer: Answer) -> Reading {
             }
         }
         Answer::Unanswered { error } => Reading::Unclear(error),
+        Answer::Unsent { error } => Reading::Unsent(error),
         Answer::Vote { .. } | Answer::End { .. } => {
             Reading::Unclear("the answer does not fit the call".to_owned())
         }

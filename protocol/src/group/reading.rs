@@ -31,7 +31,10 @@ pub(super) fn read(branch: &Progress, delegated: bool, answer: Answer) -> Readin
                 Err(error) => Reading::Unclear(Some(error)),
             }
         }
-        (_, Answer::Unanswered { error }) => Reading::Unclear(Some(error)),
+        // A branch's attempts are not counted, so it is all one why there is no answer.
+        (_, Answer::Unanswered { error } | Answer::Unsent { error }) => {
+            Reading::Unclear(Some(error))
+        }
         (_, Answer::Vote { .. } | Answer::End { .. } | Answer::Acted { .. }) => {
             Reading::Unclear(Some("the answer does not fit the call".to_owned()))
         }

@@ -38,7 +38,11 @@ impl Node {
             Answer::Vote { identity, .. }
             | Answer::End { identity, .. }
             | Answer::Acted { identity: Some(identity), .. } => identity,
-            Answer::Acted { identity: None, .. } | Answer::Unanswered { .. } => return,
+            Answer::Acted { identity: None, .. }
+            | Answer::Unanswered { .. }
+            | Answer::Unsent { .. } => {
+                return;
+            }
         };
         let Some(transaction) = self.transactions.get(&gtid) else {
             return;

@@ -279,7 +279,8 @@ impl World {
             answer @ (Answer::Vote { .. }
             | Answer::End { .. }
             | Answer::Acted { .. }
-            | Answer::Unanswered { .. }) => answer,
+            | Answer::Unanswered { .. }
+            | Answer::Unsent { .. }) => answer,
         };
         self.give(config, place, order, answer, log);
     }
@@ -521,6 +522,6 @@ fn describe_answer(answer: &Answer) -> String {
             ActAnswer::InProgress { .. } => "in progress".to_owned(),
             other @ (ActAnswer::RetryLater { .. } | _) => format!("{other:?}"),
         },
-        Answer::Unanswered { error } => error.clone(),
+        Answer::Unanswered { error } | Answer::Unsent { error } => error.clone(),
     }
 }

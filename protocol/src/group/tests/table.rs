@@ -29,7 +29,7 @@ fn feed(group: &mut Group, kind: InputKind, branch: BranchIndex) -> Result<Vec<O
     };
     listening.calls.in_flight = true;
     listening.stage = match &answer {
-        Answer::Vote { .. } | Answer::Unanswered { .. } => Stage::Asked,
+        Answer::Vote { .. } | Answer::Unanswered { .. } | Answer::Unsent { .. } => Stage::Asked,
         Answer::End { .. } | Answer::Acted { .. } => Stage::Told(fate),
     };
     let before = group.clone();

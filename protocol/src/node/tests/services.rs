@@ -104,12 +104,13 @@ impl Services {
     pub(super) fn answer(&mut self, plan: &Plan, asked: &Asked, how: u8) -> Answer {
         let identity = (!asked.plain).then(identity);
         let lost = || Answer::Unanswered { error: "no reply".to_owned() };
-        let answer = match (how % 9, asked.verb) {
+        let answer = match (how % 10, asked.verb) {
             (4, _) => {
                 self.carry_out(plan, asked);
                 return lost();
             }
             (6, _) => return lost(),
+            (9, _) => return Answer::Unsent { error: "no room".to_owned() },
             (7, _) => ActAnswer::InProgress { retry_after_ms: Some(20) },
             (8, _) => ActAnswer::RetryLater { reason: "busy".to_owned() },
             (5, ActVerb::Act) => self.refuse(asked),

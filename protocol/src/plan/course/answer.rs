@@ -43,6 +43,7 @@ impl Course {
                     self.exhausted(plan, now, index, "in progress for too long", orders);
                 }
             }
+            Reading::Unsent(error) => action.send_later(now, seed, &error),
             Reading::Unclear(error) => {
                 action.retry_later(now, seed, &error);
                 if action.is_exhausted() {
