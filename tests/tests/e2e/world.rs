@@ -261,14 +261,15 @@ impl World {
     /// The ends of the processes' logs.
     pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
-        for name in ["coordinator", "bank-a", "bank-b"] {
-            let path = self.directory.path().join(format!("{name}.log"));
-            let log = std::fs::read_to_string(path).unwrap_or_default();
+        let files = std::fs::read_dir(self.directory.path());
+        let paths = files.into_iter().flatten().flatten().map(|it| it.path());
+        for path in paths.filter(|path| path.extension().is_some_and(|it| it == "log")) {
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let end = lines
                 .get(lines.len().saturating_sub(25)..)
                 .unwrap_or_default();
-            text.push_str(&format!("--- {name}\n{}\n", end.join("\n")));
+            text.push_str(&format!("--- {}\n{}\n", path.display(), end.join("\n")));
         }
         text
     }

@@ -34,6 +34,8 @@ struct Book {
     /// By idempotency key: how often it was asked, and what the one execution returned.
     keys: BTreeMap<String, (u32, Option<Value>)>,
     executions: u64,
+    /// What the trips' names begin with that are let go on.
+    let_go: Vec<String>,
 }
 
 type Shared = Arc<Mutex<Book>>;
@@ -67,6 +69,12 @@ impl Desk {
         self.server = None;
     }
 
+    /// Lets every trip go on whose name begins like this.
+    pub(crate) fn let_go(&self, trips: &str) {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.let_go.push(trips.to_owned());
+    }
+
     pub(crate) fn url(&self) -> String {
         self.place.url()
     }
@@ -94,7 +102,8 @@ impl Desk {
 }
 
 /// `how` is `done`, `refuse`, `away-N` (the first N attempts are not carried out), `lose-N` (the
-/// first N are carried out, and the reply says nothing), or `busy-N` (the first N are in progress).
+/// first N are carried out, and the reply says nothing), `busy-N` (the first N are in progress), or
+/// `until-HOW` (away until the trip is let go on, and then as it says).
 async fn serve(
     State(book): State<Shared>,
     Path((trip, step, verb, how)): Path<(String, String, String, String)>,
@@ -111,7 +120,12 @@ async fn serve(
     let entry = book.keys.entry(key.clone()).or_default();
     entry.0 += 1;
     let (asked, known) = entry.clone();
-    let (word, most) = how.split_once('-').unwrap_or((&how, "0"));
+    let held = how.strip_prefix("until-").map(|then| {
+        let let_go = book.let_go.iter().any(|start| trip.starts_with(start));
+        if let_go { then } else { "away-4000000000" }
+    });
+    let how = held.unwrap_or(&how);
+    let (word, most) = how.split_once('-').unwrap_or((how, "0"));
     let early = asked <= most.parse().unwrap_or(0);
     let carry_out = match word {
         "refuse" => false,

@@ -7,10 +7,13 @@
 )]
 
 mod audit;
+mod change;
 mod crashes;
 mod desk;
+mod hand_over;
 mod modes;
 mod operator;
+mod scenes;
 mod stage;
 mod take_over;
 mod trip;

@@ -19,17 +19,6 @@ fn outcome(status: &Value) -> (&str, &str) {
     (text("outcome"), text("state"))
 }
 
-fn bank(key: &str, operation: &str, number: i64, more: Value) -> Value {
-    let mut action = json!({"participant": "bank-a", "operation": operation,
-        "payload": {"transfer": key, "account": number, "cents": 0},
-        "retry": {"pause_ms": 20, "pause_ms_max": 100},
-        "compensate_retry": {"pause_ms": 20, "pause_ms_max": 100, "attempts": 0}});
-    if let (Some(all), Value::Object(more)) = (action.as_object_mut(), more) {
-        all.extend(more);
-    }
-    action
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_form_of_trip_comes_to_what_it_should() -> anyhow::Result<()> {
     for journal in [JournalKind::Sqlite, JournalKind::Postgres] {
@@ -105,8 +94,9 @@ async fn results_are_passed_on_and_stay_the_same_after_a_crash() -> anyhow::Resu
     let key = "passed";
     let mut second = Stage::plain(key, "second", "away-30", "done");
     second["act"]["body"] = json!({"first": {"$result": "first#/id"}});
-    let third = bank(
+    let third = Stage::bank(
         key,
+        "bank-a",
         "enter",
         7,
         json!({"payload": {"transfer": {"$result": "first#/step"},
@@ -158,7 +148,7 @@ async fn a_participant_that_is_away_is_waited_for_in_both_directions() -> anyhow
     let mut stage = Stage::start(JournalKind::Sqlite).await?;
     let key = "away";
     let steps = json!([
-        {"name": "one", "action": bank(key, "enter", 1, json!({}))},
+        {"name": "one", "action": Stage::bank(key, "bank-a", "enter", 1, json!({}))},
         {"name": "two", "after": ["one"], "action": Stage::plain(key, "two", "refuse", "done")},
     ]);
     stage.world.banks[0].proxy.set(Fault::Cut);
@@ -202,7 +192,7 @@ async fn an_act_that_comes_after_its_compensation_has_no_effect() -> anyhow::Res
     // The act never reaches the bank; its attempts are used up, and it is made good unheard.
     stage.world.banks[0].proxy.set(Fault::Cut);
     let retry = json!({"retry": {"pause_ms": 10, "attempts": 2}});
-    let steps = json!([{"name": "one", "action": bank(key, "enter", 1, retry)}]);
+    let steps = json!([{"name": "one", "action": Stage::bank(key, "bank-a", "enter", 1, retry)}]);
     let begun = stage.submit(key, steps, "accepted").await?;
     stage
         .until(key, "it has turned back", |status| {
@@ -234,7 +224,7 @@ async fn a_compensation_waits_for_an_act_that_is_still_at_work() -> anyhow::Resu
     let key = "slow";
     let slow = json!({"timeout_ms": 200, "retry": {"pause_ms": 10, "attempts": 1},
         "payload": {"transfer": key, "account": 1, "cents": 0, "hold_ms": 1500}});
-    let steps = json!([{"name": "one", "action": bank(key, "enter", 1, slow)}]);
+    let steps = json!([{"name": "one", "action": Stage::bank(key, "bank-a", "enter", 1, slow)}]);
     let status = stage.play(key, steps).await?;
     ensure!(outcome(&status) == ("aborted", "closed"), "{status}");
     // The act was given up, or has taken effect and was made good: never the one without the other.
@@ -308,7 +298,7 @@ async fn a_message_outlasts_its_target_and_the_coordinator() -> anyhow::Result<(
     let mut stage = Stage::start(JournalKind::Sqlite).await?;
     let key = "posted";
     stage.desk.close();
-    let note = bank(key, "note", 5, json!({}));
+    let note = Stage::bank(key, "bank-a", "note", 5, json!({}));
     let note = json!({"participant": note["participant"], "operation": note["operation"],
         "payload": note["payload"]});
     let path = Stage::path(key, "tell", "act", "done");

@@ -99,6 +99,18 @@ impl Stage {
             "retry": {"pause_ms": 20, "pause_ms_max": 100},
             "compensate_retry": {"pause_ms": 20, "pause_ms_max": 100, "attempts": 2}})
     }
+
+    /// An action at a bank by the contract, made good however long that takes.
+    pub(crate) fn bank(key: &str, bank: &str, operation: &str, number: i64, more: Value) -> Value {
+        let mut action = json!({"participant": bank, "operation": operation,
+            "payload": {"transfer": key, "account": number, "cents": 0},
+            "retry": {"pause_ms": 20, "pause_ms_max": 100},
+            "compensate_retry": {"pause_ms": 20, "pause_ms_max": 100, "attempts": 0}});
+        if let (Some(all), Value::Object(more)) = (action.as_object_mut(), more) {
+            all.extend(more);
+        }
+        action
+    }
 }
 
 impl Traveller {
