@@ -7,7 +7,7 @@ use crate::world::{coordinator, with_plain};
 
 use super::stage::Stage;
 
-/// How the coordinator changes.
+/// How the coordinator changes; it may be dead already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// It is killed and started again.

@@ -5,12 +5,18 @@ use accordant_coordinator::crash::{ACTION_POINTS, POINTS};
 
 use crate::world::{JournalKind, died};
 
+use super::change::Change;
 use super::stage::{Stage, Travellers};
 
 const SIGKILL: i32 = 9;
 const SIGABRT: i32 = 6;
 
-async fn coordinator_dies_at_each_point(journal: JournalKind, hits: &[u32]) -> anyhow::Result<()> {
+/// Dies at each point when it is passed for these times, and then this one goes on.
+async fn coordinator_dies_at_each_point(
+    journal: JournalKind,
+    hits: &[u32],
+    then: Change,
+) -> anyhow::Result<()> {
     let mut stage = Stage::start(journal).await?;
     println!(
         "\ncoordinator, {journal:?} journal\n{:<52}trips so far",
@@ -26,7 +32,7 @@ async fn coordinator_dies_at_each_point(journal: JournalKind, hits: &[u32]) -> a
             let travellers = Travellers::start(&stage.traveller, 3);
             died(&mut stage.world.coordinator, SIGKILL).await?;
             travellers.end().await?;
-            stage.world.restart().await?;
+            stage.change(then).await?;
             let tally = stage.audit().await?;
             println!("{point:<52}{tally:?}");
         }
@@ -38,12 +44,12 @@ async fn coordinator_dies_at_each_point(journal: JournalKind, hits: &[u32]) -> a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sagas_survive_a_coordinator_that_dies_at_any_point_with_sqlite() -> anyhow::Result<()> {
-    coordinator_dies_at_each_point(JournalKind::Sqlite, &[1, 4]).await
+    coordinator_dies_at_each_point(JournalKind::Sqlite, &[1, 4], Change::Restart).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sagas_survive_a_coordinator_that_dies_at_any_point_with_postgres() -> anyhow::Result<()> {
-    coordinator_dies_at_each_point(JournalKind::Postgres, &[2]).await
+async fn sagas_are_taken_over_from_a_coordinator_that_dies_at_any_point() -> anyhow::Result<()> {
+    coordinator_dies_at_each_point(JournalKind::Postgres, &[2], Change::Killed).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
