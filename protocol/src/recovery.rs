@@ -9,6 +9,7 @@ use crate::plan::{self, Plan};
 use crate::record::{
     Aborted, Begun, Closed, Committed, Fate, Record, Resolution, Resolved, Stuck, VoteRecord,
 };
+use crate::time::Timestamp;
 use crate::wire::api::{
     AbortReason, ActionState, ActionStatus, BranchState, BranchStatus, Outcome, State,
     TransactionStatus, Verdict,
@@ -50,6 +51,8 @@ pub struct ActionHistory {
 /// What a done action returned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DoneHistory {
+    /// Since when it is.
+    pub at: Timestamp,
     /// Where that stands in the journal.
     pub position: Position,
     /// What.
@@ -159,7 +162,7 @@ impl History {
                 let branch = plan.branch(record.action).map(|branch| branch.index);
                 let index = action(record.action).or(branch)?;
                 let position = Position(self.records);
-                let done = DoneHistory { position, result: record.result };
+                let done = DoneHistory { at: record.at, position, result: record.result };
                 let known = self.actions.entry(index).or_default();
                 known.done = Some(done);
                 // A participant has called back.
@@ -194,7 +197,7 @@ impl History {
         match (record.resolution, stuck.verb) {
             (Resolution::Retry, _) => {}
             (Resolution::Done { result }, ActVerb::Act) => {
-                action.done = Some(DoneHistory { position, result });
+                action.done = Some(DoneHistory { at: record.at, position, result });
             }
             (Resolution::Done { .. }, ActVerb::Compensate) => action.compensated = true,
             (Resolution::Skip, _) => action.skipped = true,

@@ -3,6 +3,7 @@
 use accordant_protocol::id::Position;
 use accordant_protocol::plan::{Class, Plan};
 use accordant_protocol::recovery::{Decided, DoneHistory, History};
+use accordant_protocol::time::Timestamp;
 
 use super::config::Config;
 use super::rule::Rule;
@@ -57,7 +58,8 @@ fn take_started_for_done(plan: &Plan, history: &mut History) {
             .is_some_and(|it| it.after.is_empty());
         let known = history.actions.entry(action.index).or_default();
         if (root || known.started) && known.done.is_none() {
-            known.done = Some(DoneHistory { position, result: None });
+            let at = Timestamp::ZERO;
+            known.done = Some(DoneHistory { at, position, result: None });
         }
     }
 }

@@ -130,7 +130,9 @@ impl Course {
         if action.phase() != Phase::Waiting || action.feed(InputKind::Act).is_none() {
             return;
         }
-        action.deadline = deadline_ms.map(|ms| now.plus_millis(ms));
+        // One that could start under an earlier owner has its time from then.
+        let from_now = || deadline_ms.map(|ms| now.plus_millis(ms));
+        action.deadline = action.deadline.or_else(from_now);
         // Nobody could keep these out any more, so it must be known that they may have acted. What
         // comes after the pivot is repeated until it is done in any case.
         let needs_record = match action.class {

@@ -2,6 +2,7 @@
 
 use crate::action::{Action, Phase};
 use crate::group::Group;
+use crate::id::BranchIndex;
 use crate::plan::{self, Class, Order, Plan};
 use crate::record::Fate;
 use crate::recovery::{ActionHistory, Decided, History, Resumption};
@@ -9,6 +10,7 @@ use crate::time::Timestamp;
 use crate::wire::api::AbortReason;
 use crate::wire::contract::ActVerb;
 
+use super::backward::deadline_passed;
 use super::machine::{Course, Direction};
 
 impl Course {
@@ -38,14 +40,14 @@ impl Course {
             Some(Decided::Abort(aborted)) => course.reason = Some(aborted.reason.clone()),
             None => course.passed_at = plan.fate().map(|_| minted),
         }
-        course.find_actions(plan, history);
+        course.find_actions(plan, minted, history);
         let mut orders = Vec::new();
         course.find_group(plan, history, now, &mut orders);
         course.go_on(plan, history, now, &mut orders);
         (course, orders)
     }
 
-    fn find_actions(&mut self, plan: &Plan, history: &History) {
+    fn find_actions(&mut self, plan: &Plan, minted: Timestamp, history: &History) {
         let unknown = ActionHistory::default();
         let started: Vec<bool> = plan
             .actions()
@@ -78,6 +80,7 @@ impl Course {
                 && called_with.all(|reference| known_to(reference.unit));
             let maybe_sent = if action.plain { was_started } else { reached };
             action.maybe_sent = self.direction == Direction::Forward && maybe_sent;
+            action.deadline = deadline(plan, history, minted, action.index);
             found(action, known, self.direction);
             // An operator gave up whatever had not ended before the saga turned back, so the record
             // of turning back does not name it.
@@ -144,7 +147,13 @@ impl Course {
             .as_ref()
             .is_some_and(|begun| begun.deadline <= now);
         let late = late && !plan.is_local() && !self.pivot_may_have_acted();
-        let reason = lost.or_else(|| late.then(|| self.late()));
+        let overdue = self.actions.iter().find(|action| {
+            let late = action.deadline.is_some_and(|deadline| deadline <= now);
+            let open = action.phase() == Phase::Waiting && action.maybe_sent;
+            late && open && action.class == Class::Compensatable
+        });
+        let overdue = overdue.map(|it| deadline_passed([(&it.name, &it.calls)].into_iter()));
+        let reason = lost.or(overdue).or_else(|| late.then(|| self.late()));
         match (self.direction, reason) {
             (Direction::TurningBack, reason) => {
                 let reason = reason.unwrap_or(AbortReason::Recovered);
@@ -154,6 +163,25 @@ impl Course {
             _ => self.advance(plan, now, orders),
         }
     }
+}
+
+/// When the time of an action is over that could start under an earlier owner: it runs from the
+/// moment when the last step was done that it comes after, whoever has led it since.
+fn deadline(
+    plan: &Plan,
+    history: &History,
+    minted: Timestamp,
+    index: BranchIndex,
+) -> Option<Timestamp> {
+    let ms = plan.action(index)?.deadline_ms?;
+    let before = plan.step_of(index)?.after.iter();
+    let before = before.filter_map(|at| plan.steps().get(*at));
+    let mut since = minted;
+    for earlier in before.flat_map(|step| step.actions()) {
+        let done = history.actions.get(&earlier.index)?.done.as_ref()?;
+        since = since.max(done.at);
+    }
+    Some(since.plus_millis(ms))
 }
 
 const fn has_started(known: &ActionHistory) -> bool {
