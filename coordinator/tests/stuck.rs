@@ -80,7 +80,11 @@ async fn stuck(bed: &Bed, key: &str) -> String {
 }
 
 fn decision(resolution: &Value) -> Value {
-    json!({ "resolution": resolution, "by": "ann", "reason": "seen in the ledger" })
+    decision_on("compensate", resolution)
+}
+
+fn decision_on(verb: &str, resolution: &Value) -> Value {
+    json!({ "verb": verb, "resolution": resolution, "by": "ann", "reason": "seen in the ledger" })
 }
 
 #[tokio::test]
@@ -212,7 +216,7 @@ async fn a_step_that_is_taken_as_done_has_the_result_that_the_operator_gives() {
     assert_eq!(status["actions"][1]["state"], "stuck_acting");
     assert_eq!(status["actions"][1]["last_error"], "refused: no: never");
     let path = format!("/v1/admin/transactions/{id}/actions/1");
-    let done = decision(&json!({ "done": { "result": { "id": 7 } } }));
+    let done = decision_on("act", &json!({ "done": { "result": { "id": 7 } } }));
     let (code, status) = post(&bed, &path, &done).await;
     assert_eq!(code, 200, "{status}");
     let status = until(&bed, &at, |status| status["state"] == "closed").await;
@@ -235,17 +239,52 @@ async fn a_pivot_is_never_left_undone() {
     until(&bed, &at, |status| status["state"] == "stuck").await;
     let path = format!("/v1/admin/transactions/{id}/actions/0");
     for verb in ["skip", "abandon"] {
-        let (code, problem) = post(&bed, &path, &decision(&json!(verb))).await;
+        let (code, problem) = post(&bed, &path, &decision_on("act", &json!(verb))).await;
         assert_eq!(
             (code, &problem["code"]),
             (409, &"out_of_place".into()),
             "{problem}"
         );
     }
-    let (code, _) = post(&bed, &path, &decision(&json!({ "done": {} }))).await;
+    let (code, _) = post(&bed, &path, &decision_on("act", &json!({ "done": {} }))).await;
     assert_eq!(code, 200);
     let status = until(&bed, &at, |status| status["state"] == "closed").await;
     assert_eq!(status["outcome"], "committed", "{status}");
+}
+
+#[tokio::test]
+async fn a_pivot_that_is_seen_not_to_have_happened_turns_its_saga_back() {
+    let bed = Bed::start(store()).await;
+    bed.b.answers("act pay", &[(500, "oops")]);
+    let body = json!({ "wait": "accepted", "steps": [
+        { "name": "book", "action": { "participant": "a", "operation": "book" } },
+        { "name": "pay", "class": "pivot", "after": ["book"], "action": { "participant": "b",
+            "operation": "pay", "retry": { "pause_ms": 1, "pause_ms_max": 1, "attempts": 1 } } },
+    ]});
+    let (_, status) = bed.submit("k", &body.to_string()).await;
+    let id = status["id"].as_str().unwrap();
+    let at = format!("/v1/transactions/{id}");
+    until(&bed, &at, |status| status["state"] == "stuck").await;
+    let path = format!("/v1/admin/transactions/{id}/actions/1");
+    // It is not being made good, so nothing is decided about that.
+    let (code, problem) = post(&bed, &path, &decision(&json!("not_done"))).await;
+    assert_eq!(
+        (code, &problem["code"]),
+        (409, &"out_of_place".into()),
+        "{problem}"
+    );
+    let not_done = decision_on("act", &json!("not_done"));
+    for _repeat in 0..2 {
+        let (code, status) = post(&bed, &path, &not_done).await;
+        assert_eq!(code, 200, "{status}");
+    }
+    let status = until(&bed, &at, |status| status["state"] == "closed").await;
+    assert_eq!(status["outcome"], "aborted", "{status}");
+    assert_eq!(
+        status["reason"]["refusal"]["code"], "accordant.not_done",
+        "{status}"
+    );
+    assert_eq!(bed.a.said(), ["act book", "compensate book"]);
 }
 
 #[tokio::test]
@@ -315,7 +354,7 @@ async fn a_decision_without_a_name_or_a_reason_is_refused_with_its_path() {
         let at = problem["errors"][0]["path"].as_str().unwrap();
         assert_eq!((found, at), (code, field), "{problem}");
     }
-    let none = json!({ "resolution": "retry", "by": "ann" });
+    let none = json!({ "verb": "compensate", "resolution": "retry", "by": "ann" });
     let (code, problem) = post(&bed, &path, &none).await;
     assert_eq!(
         (code, &problem["errors"][0]["code"]),
@@ -323,7 +362,7 @@ async fn a_decision_without_a_name_or_a_reason_is_refused_with_its_path() {
         "{problem}"
     );
     let large = json!({ "done": { "result": "x".repeat(17_000) } });
-    let (code, problem) = post(&bed, &path, &decision(&large)).await;
+    let (code, problem) = post(&bed, &path, &decision_on("act", &large)).await;
     let at = &problem["errors"][0]["path"];
     assert_eq!(
         (code, at),

@@ -166,6 +166,9 @@ pub struct Resolved {
     pub by: String,
     /// Why; the evidence, where it is taken as done.
     pub reason: String,
+    /// With *abandon*: every action that had not ended, and is left as it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<BranchIndex>,
 }
 
 /// What an operator decides about a step that is stuck.
@@ -180,6 +183,9 @@ pub enum Resolution {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<Json>,
     },
+    /// Take it as not done: the operator has seen that it has not acted, and sees to it that it never
+    /// will. For an act that may be refused.
+    NotDone,
     /// Leave it undone and go on. The transaction ends as heuristic.
     Skip,
     /// Leave it, and every other step that has not ended, undone. The transaction ends as heuristic.

@@ -44,6 +44,8 @@ pub struct ActionHistory {
     pub compensated: bool,
     /// It waits for an operator.
     pub stuck: Option<Stuck>,
+    /// An operator has seen that it has not acted: how he knows.
+    pub not_done: Option<String>,
     /// An operator has left it as it was.
     pub skipped: bool,
 }
@@ -200,8 +202,18 @@ impl History {
                 action.done = Some(DoneHistory { at: record.at, position, result });
             }
             (Resolution::Done { .. }, ActVerb::Compensate) => action.compensated = true,
+            (Resolution::NotDone, ActVerb::Act) => action.not_done = Some(record.reason),
+            (Resolution::NotDone, ActVerb::Compensate) => return None,
             (Resolution::Skip, _) => action.skipped = true,
-            (Resolution::Abandon, _) => self.abandoned = true,
+            (Resolution::Abandon, _) => {
+                self.abandoned = true;
+                let plan = &self.begun.as_ref()?.plan;
+                for index in record.given_up {
+                    plan.action(index)?;
+                    let known = self.actions.entry(index).or_default();
+                    (known.skipped, known.stuck) = (true, None);
+                }
+            }
         }
         Some(())
     }
@@ -361,6 +373,7 @@ impl History {
             _ if self.is_named(planned.index) => ActionState::Compensating,
             (false, false, Some(_), _) => ActionState::Done,
             (false, false, None, true) => ActionState::Refused,
+            (false, false, None, false) if known.not_done.is_some() => ActionState::Refused,
             (false, false, None, false) if known.started => ActionState::Acting,
             (false, false, None, false) => ActionState::Waiting,
         }

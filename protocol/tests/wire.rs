@@ -69,9 +69,9 @@ fn requests_keep_their_form_and_refuse_fields_that_are_not_known() {
     }
     refuses_more::<CallBackRequest>(r#"{"verb":"act","answer":{"done":{"result":{"id":7}}}}"#);
     for request in [
-        r#"{"resolution":"retry","by":"ann","reason":"it is up again"}"#,
-        r#"{"resolution":{"done":{"result":7}},"by":"ann","reason":"seen in the ledger"}"#,
-        r#"{"resolution":"abandon","by":"ann","reason":"ticket 12"}"#,
+        r#"{"verb":"compensate","resolution":"retry","by":"ann","reason":"it is up again"}"#,
+        r#"{"verb":"act","resolution":{"done":{"result":7}},"by":"ann","reason":"seen in the ledger"}"#,
+        r#"{"verb":"compensate","resolution":"abandon","by":"ann","reason":"ticket 12"}"#,
     ] {
         refuses_more::<ResolveRequest>(request);
     }

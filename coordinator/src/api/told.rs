@@ -125,17 +125,20 @@ pub(super) async fn resolved(
     if !faults.is_empty() {
         return Err(Refusal::invalid(faults));
     }
-    let ResolveRequest { resolution, by, reason } = asked.clone();
-    let make = move |request| Event::Resolved { request, gtid, action, resolution, by, reason };
+    let ResolveRequest { verb, resolution, by, reason } = asked.clone();
+    let make =
+        move |request| Event::Resolved { request, gtid, action, verb, resolution, by, reason };
     match tell(&coordinator, gtid, make).await? {
         Heard::Yes(status) => Ok(Json(*status)),
         Heard::Misplaced | Heard::Closed(_) => {
             if is_decided_so(&coordinator, gtid, action, &asked).await? {
                 return find(&coordinator, gtid, None, WITHIN).await.map(Json);
             }
+            let verb = asked.verb.word();
             let detail = format!(
-                "action {action} of {gtid} is not stuck, or may not be left undone: a pivot is \
-                 retried or taken as done, and nothing is abandoned while a branch is in doubt"
+                "action {action} of {gtid} is not stuck at {verb}, or may not be left undone: a \
+                 pivot is retried or taken as done, and nothing is abandoned while a branch is in \
+                 doubt; look again with `accordant stuck`"
             );
             Err(Refusal::new(ProblemCode::OutOfPlace, detail))
         }
@@ -151,13 +154,23 @@ async fn is_decided_so(
 ) -> Result<bool, Refusal> {
     let stored = coordinator.journal().store().read(gtid).await?;
     let records = stored.into_iter().flat_map(|stored| stored.records);
-    let decisions = records.filter_map(|stored| match stored.record {
-        Ok(Record::Resolved(resolved)) if resolved.action == action => Some(resolved),
-        Ok(_) | Err(_) => None,
-    });
-    Ok(decisions.last().is_some_and(|last| {
+    let (mut told, mut last) = (None, None);
+    for record in records.filter_map(|stored| stored.record.ok()) {
+        if let Record::Stuck(stuck) = &record
+            && stuck.action == action
+        {
+            told = Some(stuck.verb);
+        }
+        if let Record::Resolved(resolved) = record
+            && resolved.action == action
+        {
+            last = told.map(|verb| (verb, resolved));
+        }
+    }
+    Ok(last.is_some_and(|(verb, last)| {
         let Resolved { resolution, by, reason, .. } = last;
-        resolution == asked.resolution && by == asked.by && reason == asked.reason
+        let decided = ResolveRequest { verb, resolution, by, reason };
+        decided == *asked
     }))
 }
 
@@ -256,8 +269,18 @@ fn faults_of_answer(answer: &ActAnswer) -> Vec<PlanFault> {
 
 fn faults_of_resolution(asked: &ResolveRequest) -> Vec<PlanFault> {
     let mut faults = match &asked.resolution {
+        Resolution::Done { result: Some(_) } if asked.verb == ActVerb::Compensate => {
+            let detail = "what made good returns nothing that a step could be called with";
+            vec![fault(
+                "resolution.done.result",
+                PlanFaultCode::Form,
+                detail.to_owned(),
+            )]
+        }
         Resolution::Done { result } => faults_of_result("resolution.done.result", result.as_ref()),
-        Resolution::Retry | Resolution::Skip | Resolution::Abandon => Vec::new(),
+        Resolution::Retry | Resolution::NotDone | Resolution::Skip | Resolution::Abandon => {
+            Vec::new()
+        }
     };
     faults.extend(fault_of_text("by", &asked.by, BY_BYTES_MAX));
     faults.extend(fault_of_text("reason", &asked.reason, REASON_BYTES_MAX));

@@ -212,11 +212,13 @@ pub(super) struct ResolveArguments {
     pub(super) id: String,
     /// The action's number, as `accordant stuck` shows it.
     pub(super) index: u8,
+    /// What it was told, as `accordant stuck` shows it: if it has gone on since, nothing is decided.
+    pub(super) verb: Told,
     #[command(flatten)]
-    pub(super) verb: ResolveVerb,
+    pub(super) decision: Decision,
     /// With --done: what the step returned, for the steps that are called with it.
     #[arg(long, value_name = "JSON", requires = "done", value_parser = json,
-        conflicts_with_all = ["retry", "skip", "abandon"])]
+        conflicts_with_all = ["retry", "not_done", "skip", "abandon"])]
     pub(super) result: Option<Json>,
     /// Who decides.
     #[arg(long, value_name = "WHO")]
@@ -228,6 +230,15 @@ pub(super) struct ResolveArguments {
     pub(super) target: Target,
 }
 
+/// What an action was told.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Told {
+    /// To act.
+    Act,
+    /// To make good.
+    Compensate,
+}
+
 /// What is to become of the action.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
@@ -235,7 +246,7 @@ pub(super) struct ResolveArguments {
     clippy::struct_excessive_bools,
     reason = "flags, of which one is given"
 )]
-pub(super) struct ResolveVerb {
+pub(super) struct Decision {
     /// Try it again, with as many attempts as at first.
     #[arg(long)]
     pub(super) retry: bool,
@@ -245,6 +256,10 @@ pub(super) struct ResolveVerb {
     /// Take it as done: you have seen that it is, or have done it by hand.
     #[arg(long)]
     pub(super) done: bool,
+    /// Take it as not done, as if its service had refused: you have seen that it has not acted, and
+    /// that it never will.
+    #[arg(long)]
+    pub(super) not_done: bool,
     /// Leave it, and every other step that has not ended, undone. The transaction ends as heuristic.
     #[arg(long)]
     pub(super) abandon: bool,

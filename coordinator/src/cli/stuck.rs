@@ -3,9 +3,10 @@
 use accordant_protocol::record::Resolution;
 use accordant_protocol::time::Timestamp;
 use accordant_protocol::wire::api::{ResolveRequest, TransactionStatus};
+use accordant_protocol::wire::contract::ActVerb;
 use serde::{Deserialize, Serialize};
 
-use super::arguments::{ResolveArguments, StuckArguments};
+use super::arguments::{ResolveArguments, StuckArguments, Told};
 use super::ask::{AskError, Coordinator, encode};
 use super::exit::Exit;
 use super::table::{age, at, cell, print, print_json, table};
@@ -123,17 +124,23 @@ async fn pages(coordinator: &Coordinator, limit: u32) -> Result<Page, AskError> 
 
 pub(super) async fn resolve(arguments: ResolveArguments) -> Result<Exit, AskError> {
     let coordinator = Coordinator::new(&arguments.target.url)?;
-    let ResolveArguments { id, index, verb, result, by, reason, target } = arguments;
-    let resolution = if verb.done {
+    let ResolveArguments { id, index, verb, decision, result, by, reason, target } = arguments;
+    let verb = match verb {
+        Told::Act => ActVerb::Act,
+        Told::Compensate => ActVerb::Compensate,
+    };
+    let resolution = if decision.done {
         Resolution::Done { result }
-    } else if verb.skip {
+    } else if decision.not_done {
+        Resolution::NotDone
+    } else if decision.skip {
         Resolution::Skip
-    } else if verb.abandon {
+    } else if decision.abandon {
         Resolution::Abandon
     } else {
         Resolution::Retry
     };
-    let request = ResolveRequest { resolution, by, reason };
+    let request = ResolveRequest { verb, resolution, by, reason };
     let path = format!("/v1/admin/transactions/{}/actions/{index}", encode(&id));
     let (body, status) = coordinator
         .tell::<_, TransactionStatus>(&path, &request)

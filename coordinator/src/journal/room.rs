@@ -76,7 +76,10 @@ pub(super) fn weight(record: &Record) -> usize {
             Record::Resolved(resolved) => {
                 let result = match &resolved.resolution {
                     Resolution::Done { result } => weight_of_result(result.as_ref()),
-                    Resolution::Retry | Resolution::Skip | Resolution::Abandon => 0,
+                    Resolution::Retry
+                    | Resolution::NotDone
+                    | Resolution::Skip
+                    | Resolution::Abandon => 0,
                 };
                 resolved.by.len() + resolved.reason.len() + result
             }

@@ -114,8 +114,9 @@ fn an_operator_decides_and_is_shown_how_the_transaction_stands() {
     );
 
     let why = ["--by", "ann", "--reason", "seen"];
-    let resolve =
-        |id: &str, more: &[&str]| serving.ask(&[&["resolve", id, "0"], more, &why].concat());
+    let resolve = |id: &str, more: &[&str]| {
+        serving.ask(&[&["resolve", id, "0", "compensate"], more, &why].concat())
+    };
     undo.store(200, Ordering::SeqCst);
     let ran = resolve(&id, &["--retry"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -124,7 +125,7 @@ fn an_operator_decides_and_is_shown_how_the_transaction_stands() {
 
     undo.store(500, Ordering::SeqCst);
     for (key, verb, outcome) in [
-        ("k2", &["--done", "--result", "1"][..], "aborted"),
+        ("k2", &["--done"][..], "aborted"),
         ("k3", &["--skip"], "heuristic"),
         ("k4", &["--abandon", "--json"], "heuristic"),
     ] {
@@ -152,29 +153,117 @@ fn a_decision_that_cannot_be_ends_with_a_code_that_says_why() {
     let id = stuck(&serving, "k1");
     let other = id.replacen("acc.", "acd.", 1);
     for (arguments, code) in [
-        (&[&id, "1", "--retry", "--by", "a", "--reason", "b"][..], 11),
-        (&[&id, "7", "--retry", "--by", "a", "--reason", "b"], 8),
-        (&[&other, "0", "--retry", "--by", "a", "--reason", "b"], 8),
-        (&[&id, "0", "--retry", "--by", " ", "--reason", "b"], 11),
-        (&[&id, "0", "--retry", "--by", "a"], 2),
-        (&[&id, "0", "--by", "a", "--reason", "b"], 2),
         (
-            &[&id, "0", "--retry", "--skip", "--by", "a", "--reason", "b"],
-            2,
+            &[
+                &id,
+                "1",
+                "compensate",
+                "--retry",
+                "--by",
+                "a",
+                "--reason",
+                "b",
+            ][..],
+            11,
         ),
         (
             &[
-                &id, "0", "--skip", "--result", "1", "--by", "a", "--reason", "b",
+                &id,
+                "7",
+                "compensate",
+                "--retry",
+                "--by",
+                "a",
+                "--reason",
+                "b",
+            ],
+            8,
+        ),
+        (
+            &[
+                &other,
+                "0",
+                "compensate",
+                "--retry",
+                "--by",
+                "a",
+                "--reason",
+                "b",
+            ],
+            8,
+        ),
+        (
+            &[
+                &id,
+                "0",
+                "compensate",
+                "--retry",
+                "--by",
+                " ",
+                "--reason",
+                "b",
+            ],
+            11,
+        ),
+        (&[&id, "0", "compensate", "--retry", "--by", "a"], 2),
+        (&[&id, "0", "compensate", "--by", "a", "--reason", "b"], 2),
+        (
+            &[
+                &id,
+                "0",
+                "compensate",
+                "--retry",
+                "--skip",
+                "--by",
+                "a",
+                "--reason",
+                "b",
             ],
             2,
         ),
         (
             &[
-                &id, "0", "--done", "--result", "{", "--by", "a", "--reason", "b",
+                &id,
+                "0",
+                "compensate",
+                "--skip",
+                "--result",
+                "1",
+                "--by",
+                "a",
+                "--reason",
+                "b",
             ],
             2,
         ),
-        (&[&id, "300", "--retry", "--by", "a", "--reason", "b"], 2),
+        (
+            &[
+                &id,
+                "0",
+                "compensate",
+                "--done",
+                "--result",
+                "{",
+                "--by",
+                "a",
+                "--reason",
+                "b",
+            ],
+            2,
+        ),
+        (
+            &[
+                &id,
+                "300",
+                "compensate",
+                "--retry",
+                "--by",
+                "a",
+                "--reason",
+                "b",
+            ],
+            2,
+        ),
     ] {
         let ran = serving.ask(&[&["resolve"], arguments].concat());
         assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");

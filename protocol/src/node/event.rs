@@ -57,6 +57,8 @@ pub enum Event {
         gtid: Gtid,
         /// Which action.
         action: BranchIndex,
+        /// What it was told when the operator looked.
+        verb: ActVerb,
         /// What.
         resolution: Resolution,
         /// Who.

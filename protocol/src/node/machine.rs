@@ -91,8 +91,8 @@ impl Node {
                 let input = Input::CalledBack { action, verb, answer };
                 self.told(now, request, gtid, input, &mut effects);
             }
-            Event::Resolved { request, gtid, action, resolution, by, reason } => {
-                let input = Input::Resolved { action, resolution, by, reason };
+            Event::Resolved { request, gtid, action, verb, resolution, by, reason } => {
+                let input = Input::Resolved { action, verb, resolution, by, reason };
                 self.told(now, request, gtid, input, &mut effects);
             }
             Event::Inquired { request, gtid, branch } => {
@@ -262,7 +262,7 @@ impl Node {
                         Ok(call) => {
                             effects.extend(call.map(|call| self.send(gtid, Gate::Record, call)))
                         }
-                        Err(error) => unrenderable.push((branch, error)),
+                        Err(error) => unrenderable.push((branch, attempt, error)),
                     }
                 }
                 Order::Finish { after, branch, fate, attempt, want_result } => {
@@ -274,15 +274,16 @@ impl Node {
                         Ok(call) => {
                             effects.extend(call.map(|call| self.send(gtid, Gate::Record, call)))
                         }
-                        Err(error) => unrenderable.push((action, error)),
+                        Err(error) => unrenderable.push((action, attempt, error)),
                     }
                 }
             }
         }
         self.settle(gtid, effects);
-        for (action, error) in unrenderable {
+        for (action, attempt, error) in unrenderable {
             let error = error.to_string();
-            self.advance(now, gtid, Input::Unrenderable { action, error }, effects);
+            let input = Input::Unrenderable { action, attempt, error };
+            self.advance(now, gtid, input, effects);
         }
     }
 
@@ -339,11 +340,10 @@ impl Node {
             Wait::Accepted => transaction.begun_record,
             Wait::Decided | Wait::Completed => transaction.decision_record,
         };
+        // It tells what every step returned.
+        let tells_all = wait == Wait::Completed && !transaction.course.is_atomic();
         let after = match (relies_on, transaction.last) {
-            // It tells what every step returned.
-            (_, Some(last)) if wait == Wait::Completed && !transaction.course.is_atomic() => {
-                After::Durable(last)
-            }
+            (_, Some(last)) if tells_all || transaction.is_given_up() => After::Durable(last),
             (Durability::Awaited(token), _) => After::Durable(token),
             (Durability::None | Durability::Durable, _) => After::Now,
         };

@@ -199,7 +199,7 @@ impl Node {
                     transaction.decision_record = Durability::Durable;
                 }
                 let late = now >= transaction.begun.deadline;
-                self.advance(now, gtid, Input::Begun, effects);
+                self.advance(now, gtid, Input::Begun { late }, effects);
                 if late {
                     self.advance(now, gtid, Input::Deadline, effects);
                 }

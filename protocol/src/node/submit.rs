@@ -220,9 +220,10 @@ impl Node {
             // begun, to a client that repeats its request.
             Some(_) | None => {
                 let status = Box::new(transaction.status(false));
-                let after = match transaction.begun_record {
-                    Durability::Awaited(token) => After::Durable(token),
-                    Durability::None | Durability::Durable => After::Now,
+                let after = match (transaction.begun_record, transaction.last) {
+                    (_, Some(last)) if transaction.is_given_up() => After::Durable(last),
+                    (Durability::Awaited(token), _) => After::Durable(token),
+                    (Durability::None | Durability::Durable, _) => After::Now,
                 };
                 self.reply_gated(after, request, Reply::Status(status), effects);
             }

@@ -5,6 +5,7 @@ use crate::effect::{After, Effect, Reply, RequestId};
 use crate::id::Gtid;
 use crate::limits::RECORDS_MAX;
 use crate::plan::{Input, Refused};
+use crate::record::Resolution;
 use crate::time::Timestamp;
 use crate::wire::problem::ProblemCode;
 
@@ -38,8 +39,9 @@ impl Node {
         if !transaction.is_begun() || (called_back && transaction.gate.is_some()) {
             return refuse_all(&[request], ProblemCode::Unavailable, effects);
         }
-        let full = transaction.position.0 >= RECORDS_MAX;
-        if full && matches!(input, Input::Resolved { .. }) {
+        // Whatever else is decided ends something, so it is bounded by itself.
+        let again = matches!(input, Input::Resolved { resolution: Resolution::Retry, .. });
+        if again && transaction.position.0 >= RECORDS_MAX {
             return refuse_all(&[request], ProblemCode::OutOfPlace, effects);
         }
         let heard = self.try_advance(now, gtid, input, effects);
@@ -53,7 +55,13 @@ impl Node {
         let Some(transaction) = self.transactions.get(&gtid) else {
             return;
         };
-        let after = transaction.gate.map_or(After::Now, After::Durable);
+        // What a call-back says may have been heard before, and its record be lazy and on its way.
+        let relies_on = if called_back {
+            transaction.last
+        } else {
+            transaction.gate
+        };
+        let after = relies_on.map_or(After::Now, After::Durable);
         let status = Box::new(transaction.status(false));
         self.reply_gated(after, request, Reply::Status(status), effects);
     }

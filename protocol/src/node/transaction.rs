@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::action;
 use crate::effect::{RequestId, Token};
 use crate::group::{Group, Phase, Progress, Stage};
 use crate::id::{BranchIndex, Epoch, Gtid, Position};
@@ -107,6 +108,13 @@ impl Transaction {
     #[must_use]
     pub fn is_heuristic(&self) -> bool {
         self.course.heuristics().next().is_some()
+    }
+
+    /// Whether an operator has given a step up: nobody hears of it before that is durable, since
+    /// after a crash it may be done all the same.
+    pub(super) fn is_given_up(&self) -> bool {
+        let mut actions = self.course.actions().iter();
+        actions.any(|action| action.phase() == action::Phase::Skipped)
     }
 
     /// Whether it has come so far, once the record under way is durable.

@@ -294,6 +294,9 @@ pub struct CallBackRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveRequest {
+    /// What the step was told, as the operator has seen it: a decision about an act is none about its
+    /// compensation.
+    pub verb: ActVerb,
     /// What is to be done.
     pub resolution: Resolution,
     /// Who decides.

@@ -257,8 +257,8 @@ fn is_given_up(world: &World, gtid: Gtid, index: BranchIndex) -> bool {
         };
         match resolved.resolution {
             Resolution::Skip => resolved.action == index,
-            Resolution::Abandon => true,
-            Resolution::Retry | Resolution::Done { .. } => false,
+            Resolution::Abandon => resolved.given_up.contains(&index),
+            Resolution::Retry | Resolution::Done { .. } | Resolution::NotDone => false,
         }
     };
     world.journal.records(gtid).any(gives_up)

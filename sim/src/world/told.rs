@@ -180,7 +180,7 @@ impl World {
         };
         let (by, reason) = ("ann".to_owned(), "seen".to_owned());
         let request = TOLD;
-        let event = Event::Resolved { request, gtid, action, resolution, by, reason };
+        let event = Event::Resolved { request, gtid, action, verb, resolution, by, reason };
         self.feed(config, place, self.now(), event, log);
     }
 }

@@ -212,7 +212,14 @@ impl Transaction {
             Record::Aborted(Aborted { at, reason, compensate: vec![first, second] }),
             Record::Compensated(Compensated { at, action: second }),
             Record::Stuck(stuck),
-            Record::Resolved(Resolved { at, action: first, resolution, by, reason: why }),
+            Record::Resolved(Resolved {
+                at,
+                action: first,
+                resolution,
+                by,
+                reason: why,
+                given_up: vec![first],
+            }),
         ];
         let records = records.into_iter().zip(1..);
         let records = records.map(|(record, position)| self.entry(position, record));

@@ -6,6 +6,7 @@ mod flushed;
 mod identity;
 mod inquired;
 mod model;
+mod operator;
 mod ownership;
 mod property;
 mod queried;

@@ -348,19 +348,20 @@ impl World {
             .map(|(gtid, action)| (gtid, action.index, action.verb().unwrap()))
             .collect();
         for (gtid, action, verb) in stuck {
-            let resolution = match how % 4 {
+            let resolution = match how % 5 {
+                4 if self.services.is_seen_not_done(gtid, action, verb) => Resolution::NotDone,
                 0 => Resolution::Retry,
                 1 => Resolution::Skip,
                 2 => {
                     self.services.by_hand(gtid, action, verb);
                     let result = self.services.unit(gtid, action).acted.clone();
-                    Resolution::Done { result }
+                    Resolution::Done { result: result.filter(|_| verb == ActVerb::Act) }
                 }
                 _ => Resolution::Abandon,
             };
             let request = self.request(None);
             let (by, reason) = ("ann".to_owned(), "seen".to_owned());
-            self.step(Event::Resolved { request, gtid, action, resolution, by, reason });
+            self.step(Event::Resolved { request, gtid, action, verb, resolution, by, reason });
         }
     }
 

@@ -74,6 +74,25 @@ pub(super) fn answered(node: &Node, gtid: Gtid, action: BranchIndex, answer: Ans
     Event::Answered { gtid, epoch: E, branch: action, attempt, answer }
 }
 
+/// An operator decides about an action that was told this when he looked.
+pub(super) fn resolve(
+    gtid: Gtid,
+    action: BranchIndex,
+    verb: ActVerb,
+    resolution: Resolution,
+) -> Event {
+    let (by, reason) = ("ann".to_owned(), "seen".to_owned());
+    Event::Resolved {
+        request: RequestId(9),
+        gtid,
+        action,
+        verb,
+        resolution,
+        by,
+        reason,
+    }
+}
+
 pub(super) fn say(node: &mut Node, gtid: Gtid, action: BranchIndex, answer: Answer) -> Vec<String> {
     let event = answered(node, gtid, action, answer);
     lines(node, event)
@@ -335,14 +354,7 @@ fn a_compensation_that_fails_waits_for_an_operator_and_goes_on_at_his_word() {
         (status.state, status.outcome),
         (State::Stuck, Outcome::Aborted)
     );
-    let resolved = |resolution| Event::Resolved {
-        request: RequestId(9),
-        gtid,
-        action: FIRST,
-        resolution,
-        by: "ann".to_owned(),
-        reason: "it is up again".to_owned(),
-    };
+    let resolved = |resolution| resolve(gtid, FIRST, ActVerb::Compensate, resolution);
     assert_eq!(
         lines(&mut node, resolved(Resolution::Retry)),
         [

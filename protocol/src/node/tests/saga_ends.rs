@@ -1,14 +1,16 @@
 //! How sagas come to their ends, and that what they leave can be read: call-backs, heuristics and
 //! operators at odd moments.
 
-use super::fixture::{NOW, aborted, begun_record, durable, lines, take_at};
-use super::saga::{
-    FIRST, FLIGHT, HOTEL, PAY, PLAIN_FLIGHT, PLAIN_HOTEL, SECOND, THIRD, answered, begun, done,
-    found, lost, plan, record, refused, say,
+use super::fixture::{
+    NOW, aborted, begun_record, committed, durable, line, lines, node, submission, submit, take_at,
 };
-use crate::effect::{Effect, RequestId};
+use super::saga::{
+    FIRST, FLIGHT, HOTEL, PAY, PLAIN_FLIGHT, SECOND, THIRD, answered, begun, done, found, plan,
+    record, refused, resolve, say,
+};
+use crate::effect::{Appended, Effect, RequestId, Token};
 use crate::json::Json;
-use crate::node::Event;
+use crate::node::{Event, Submission};
 use crate::record::{Begun, Record, Resolution};
 use crate::recovery::History;
 use crate::wire::api::Wait;
@@ -96,14 +98,7 @@ fn what_an_act_was_stuck_at_is_cleared_up_once_its_saga_has_turned_back() {
     ];
     let (mut node, gtid, resumed) = found(&[FLIGHT, pivot], before);
     assert_eq!(resumed, ["compensate 0 #1"]);
-    let retry = Event::Resolved {
-        request: RequestId(9),
-        gtid,
-        action: SECOND,
-        resolution: Resolution::Retry,
-        by: "ann".to_owned(),
-        reason: "try it".to_owned(),
-    };
+    let retry = resolve(gtid, SECOND, ActVerb::Act, Resolution::Retry);
     assert_eq!(lines(&mut node, retry), ["r9: refused (OutOfPlace)"]);
 }
 
@@ -131,64 +126,46 @@ fn a_group_is_asked_only_once_what_it_is_called_with_is_durable() {
 }
 
 #[test]
-fn what_an_operator_has_abandoned_is_not_called_again() {
-    let later = r#"{"name":"later","class":"retriable","after":["last"],"action":{
-        "participant":"q","operation":"o"}}"#;
-    let last = r#"{"name":"last","class":"retriable","after":["flight"],"action":{
-        "participant":"q","operation":"o"}}"#;
-    let flight = FLIGHT.replace(r#""name":"flight","#, r#""name":"flight","class":"pivot","#);
-    let resolved = || {
-        record(
-            r#"{"resolved":{"at":1,"action":1,"resolution":"abandon","by":"ann","reason":"so"}}"#,
-        )
+fn saga_that_is_begun_too_late_turns_back_and_calls_nobody() {
+    let mut node = node();
+    let submission = Submission {
+        plan: plan(&[PLAIN_FLIGHT]),
+        ..submission(1, "k", Wait::Accepted)
     };
-    let stuck = |verb: &str| {
-        record(&format!(
-            r#"{{"stuck":{{"at":1,"action":1,"verb":"{verb}","error":"HTTP 500"}}}}"#
-        ))
-    };
-    let done = || record(r#"{"done":{"at":1,"action":0}}"#);
-    let passed = record(r#"{"committed":{"at":1,"votes":[]}}"#);
-    let (_, _, resumed) = found(
-        &[&flight, last, later],
-        vec![done(), passed, stuck("act"), resolved()],
-    );
-    assert_eq!(resumed, ["append t0: Closed [1, 2] at 5, lazy"]);
-    // While it turned back: it does not stand idle until its deadline.
-    let started = record(r#"{"started":{"at":1,"action":1}}"#);
-    let (_, _, resumed) = found(
-        &[PLAIN_FLIGHT, PLAIN_HOTEL],
-        vec![done(), started, stuck("act"), resolved()],
-    );
-    assert_eq!(
-        resumed,
-        [
-            "append t0: Aborted (attempts) at 5, forced",
-            "append t1: Closed [0, 1] at 6, lazy",
-        ]
-    );
+    let late = NOW.plus_millis(submission.timeout_ms);
+    submit(&mut node, submission);
+    let flushed = Event::Flushed { token: Token(0), outcome: Appended::Durable };
+    let told = take_at(&mut node, late, flushed);
+    let told: Vec<String> = told.iter().map(line).collect();
+    let expected = [
+        "append t1: Aborted (deadline) at 1, forced",
+        "append t2: Closed [] at 2, lazy",
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]
-fn a_message_that_is_repeated_without_an_end_can_be_given_up() {
-    let message = r#"{"name":"m","message":{"to":[{"participant":"p","operation":"o"}]}}"#;
-    let (mut node, gtid, _) = begun(&[message], Wait::Accepted);
-    say(&mut node, gtid, FIRST, lost());
-    let skip = Event::Resolved {
-        request: RequestId(9),
-        gtid,
-        action: FIRST,
-        resolution: Resolution::Skip,
-        by: "ann".to_owned(),
-        reason: "the service is gone for good".to_owned(),
+fn result_of_a_branch_is_not_written_down_twice() {
+    let vote = |branch| {
+        format!(
+            r#"{{"branch":{branch},"identity":{{"system":"7/16384","timeline":1,"starts":3}}}}"#
+        )
     };
-    assert_eq!(
-        lines(&mut node, skip),
-        [
-            "append t1: Stuck 0 Act at 1, lazy",
-            "append t2: Resolved 0 Skip at 2, forced",
-            "append t3: Closed [0] at 3, lazy",
-            "r9: Closed, Heuristic after t2",
-        ]
+    let passed = format!(
+        r#"{{"committed":{{"at":1,"votes":[{},{}]}}}}"#,
+        vote(1),
+        vote(2)
     );
+    let ship = r#"{"name":"ship","after":["pay"],"action":{"participant":"r","operation":"o"}}"#;
+    let result = r#"{"done":{"at":1,"action":1,"result":{"id":7}}}"#;
+    let before = vec![
+        record(r#"{"done":{"at":1,"action":0}}"#),
+        record(&passed),
+        record(result),
+    ];
+    let (mut node, gtid, resumed) = found(&[FLIGHT, PAY, ship], before);
+    assert_eq!(resumed, ["commit 1 #1", "commit 2 #1"]);
+    say(&mut node, gtid, SECOND, committed());
+    let said = say(&mut node, gtid, THIRD, committed());
+    assert_eq!(said, ["act 3 #1"]);
 }

@@ -120,6 +120,19 @@ impl Services {
         Answer::Acted { identity, answer }
     }
 
+    /// Whether an operator can see that something has not acted, and keep it so.
+    pub(super) fn is_seen_not_done(
+        &mut self,
+        gtid: Gtid,
+        index: BranchIndex,
+        verb: ActVerb,
+    ) -> bool {
+        let unit = self.unit(gtid, index);
+        let so = verb == ActVerb::Act && unit.acted.is_none();
+        unit.blocked |= so;
+        so
+    }
+
     fn refuse(&mut self, asked: &Asked) -> ActAnswer {
         let unit = self.unit(asked.gtid, asked.index);
         match &unit.acted {

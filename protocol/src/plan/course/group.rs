@@ -81,7 +81,9 @@ impl Course {
         if self.direction != Direction::Passed {
             return;
         }
-        for (action, result) in closed.results {
+        let found = std::mem::take(&mut self.results_found);
+        let new = closed.results.into_iter();
+        for (action, result) in new.filter(|(index, _)| !found.contains(index)) {
             let urgency = if plan.is_referenced(action) {
                 Urgency::Forced
             } else {

@@ -22,6 +22,8 @@ pub struct Course {
     pub(super) atomic: bool,
     /// An earlier owner may have told the group's branches to prepare.
     pub(super) group_maybe_sent: bool,
+    /// Branches whose results an earlier owner has written down.
+    pub(super) results_found: Vec<BranchIndex>,
     /// Until when the branches of a group that is the pivot may vote.
     pub(super) group_deadline: Option<Timestamp>,
     pub(super) reason: Option<AbortReason>,
@@ -52,7 +54,10 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// `Begun` is durable.
-    Begun,
+    Begun {
+        /// The plan's time was over before.
+        late: bool,
+    },
     /// The decision is durable.
     Decided,
     /// A call to a branch or an action came to something, or to nothing.
@@ -76,8 +81,10 @@ pub enum Input {
     /// A call to an action cannot be made: the result that it is to be called with has not what the
     /// plan refers to.
     Unrenderable {
-        /// Which action.
+        /// Which action or branch.
         action: BranchIndex,
+        /// Which attempt: another may have taken its place since.
+        attempt: Attempt,
         /// What is wrong.
         error: String,
     },
@@ -94,6 +101,8 @@ pub enum Input {
     Resolved {
         /// Which.
         action: BranchIndex,
+        /// What it was told when he looked.
+        verb: ActVerb,
         /// What.
         resolution: Resolution,
         /// Who.
@@ -131,6 +140,7 @@ impl Course {
             actions: plan.actions().map(Action::new).collect(),
             atomic: plan.is_atomic(),
             group_maybe_sent: false,
+            results_found: Vec::new(),
             group_deadline: None,
             reason: None,
             passed_at: None,
@@ -150,7 +160,7 @@ impl Course {
     ) -> Result<Vec<Order>, Refused> {
         let mut orders = Vec::new();
         match input {
-            Input::Begun => self.begun(plan, now, &mut orders)?,
+            Input::Begun { late } => self.begun(plan, now, late, &mut orders)?,
             Input::Decided => self.group_input(plan, now, group::Input::Durable, &mut orders)?,
             Input::Deadline => self.time_is_over(plan, now, &mut orders)?,
             Input::Ended if plan.is_local() => {
@@ -165,13 +175,20 @@ impl Course {
             Input::Answer { branch, attempt, answer } => {
                 self.answer(plan, now, branch, attempt, answer, &mut orders);
             }
-            Input::Unrenderable { action, error } => {
-                self.unrenderable(plan, now, action, &error, &mut orders);
+            Input::Unrenderable { action, attempt, error } => {
+                let calls = self.calls(action);
+                if calls.is_some_and(|calls| calls.listens_to(attempt)) {
+                    self.unrenderable(plan, now, action, &error, &mut orders);
+                }
             }
             Input::CalledBack { action, verb, answer } => {
                 self.called_back(plan, now, action, verb, answer, &mut orders)?;
             }
-            Input::Resolved { action, resolution, by, reason } => {
+            Input::Resolved { action, verb, resolution, by, reason } => {
+                let told = self.action(action).map(Action::verb);
+                if told.ok_or(Refused::NoAction)? != Some(verb) {
+                    return Err(Refused::Misplaced);
+                }
                 self.resolved(plan, now, action, resolution, by, reason, &mut orders)?;
             }
         }
@@ -182,6 +199,7 @@ impl Course {
         &mut self,
         plan: &Plan,
         now: Timestamp,
+        late: bool,
         orders: &mut Vec<Order>,
     ) -> Result<(), Refused> {
         if self.direction != Direction::Beginning {
@@ -193,6 +211,12 @@ impl Course {
         };
         if self.direction == Direction::Passed {
             self.passed_at = Some(now);
+        }
+        // Nothing was sent, and a later owner cannot know that: it asks whether anything has acted.
+        if late && !self.atomic && !plan.is_delegated() && self.direction == Direction::Forward {
+            let reason = self.late();
+            self.turn_back(plan, now, reason, orders);
+            return Ok(());
         }
         // What no step comes before is started by being begun.
         for planned in plan.steps().iter().filter(|step| step.after.is_empty()) {

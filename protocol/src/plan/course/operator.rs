@@ -8,7 +8,7 @@ use crate::json::Json;
 use crate::plan::{Class, Order, Plan};
 use crate::record::{Record, Resolution, Resolved};
 use crate::time::Timestamp;
-use crate::wire::contract::{ActAnswer, ActVerb};
+use crate::wire::contract::{ActAnswer, ActVerb, Refusal};
 
 use super::machine::{Course, Direction, Refused};
 
@@ -37,12 +37,16 @@ impl Course {
             return Err(Refused::Misplaced);
         }
         let pivot = action.class == Class::Pivot;
+        let refusable = action.verb() == Some(ActVerb::Act) && action.class != Class::Retriable;
         match &resolution {
             Resolution::Skip | Resolution::Abandon if pivot => return Err(Refused::Pivot),
+            // What must happen is skipped, as is what must be made good.
+            Resolution::NotDone if !refusable => return Err(Refused::Misplaced),
             // A branch in doubt is never left to itself.
             Resolution::Abandon if group_open => return Err(Refused::Misplaced),
             Resolution::Retry
             | Resolution::Done { .. }
+            | Resolution::NotDone
             | Resolution::Skip
             | Resolution::Abandon => {}
         }
@@ -50,14 +54,33 @@ impl Course {
         let error = action.calls.last_error.clone().unwrap_or_default();
         self.stuck(now, index, &error, orders);
         let kept = resolution.clone();
-        let record = Resolved { at: now, action: index, resolution: kept, by, reason };
+        let given_up = match &resolution {
+            Resolution::Abandon => self.unended(),
+            Resolution::Retry
+            | Resolution::Done { .. }
+            | Resolution::NotDone
+            | Resolution::Skip => Vec::new(),
+        };
+        let refusal = not_done(&reason);
+        let record = Resolved {
+            at: now,
+            action: index,
+            resolution: kept,
+            by,
+            reason,
+            given_up,
+        };
         let record = Record::Resolved(record);
         orders.push(Order::Record { record, urgency: Urgency::Forced });
         match resolution {
             Resolution::Retry => self.try_again(index, orders),
             Resolution::Done { result } => self.take_as_done(index, result),
+            Resolution::NotDone => {
+                self.refused(plan, now, index, refusal, orders);
+                return Ok(());
+            }
             Resolution::Skip => self.skip(index),
-            Resolution::Abandon => self.abandon(),
+            Resolution::Abandon => self.give_up(),
         }
         self.advance(plan, now, orders);
         Ok(())
@@ -93,27 +116,28 @@ impl Course {
     }
 
     /// Gives up whatever has not ended.
-    pub(super) fn abandon(&mut self) {
-        let direction = self.direction;
-        for action in &mut self.actions {
-            let open = match action.phase() {
-                Phase::Acting
-                | Phase::Compensating
-                | Phase::StuckActing
-                | Phase::StuckCompensating => true,
-                Phase::Waiting => {
-                    direction == Direction::Passed || action.named || action.maybe_sent
-                }
-                Phase::Done => {
-                    action.named || (direction == Direction::TurningBack && action.compensatable)
-                }
-                Phase::Refused | Phase::Compensated | Phase::Skipped => false,
-            };
-            if open {
+    fn give_up(&mut self) {
+        for index in self.unended() {
+            if let Some(action) = self.action_mut(index) {
                 action.calls.end();
                 action.found(Phase::Skipped);
             }
         }
+    }
+
+    fn unended(&self) -> Vec<BranchIndex> {
+        let direction = self.direction;
+        let open = self.actions.iter().filter(|action| match action.phase() {
+            Phase::Acting | Phase::Compensating | Phase::StuckActing | Phase::StuckCompensating => {
+                true
+            }
+            Phase::Waiting => direction == Direction::Passed || action.named || action.maybe_sent,
+            Phase::Done => {
+                action.named || (direction == Direction::TurningBack && action.compensatable)
+            }
+            Phase::Refused | Phase::Compensated | Phase::Skipped => false,
+        });
+        open.map(|action| action.index).collect()
     }
 
     fn group_is_open(&self) -> bool {
@@ -163,6 +187,11 @@ impl Course {
         }
         Ok(())
     }
+}
+
+/// The refusal that an operator's word stands for.
+pub(super) fn not_done(reason: &str) -> Refusal {
+    Refusal::new("accordant.not_done", reason)
 }
 
 /// Whether an operator may decide about an action: it is stuck, or its call has come to nothing and

@@ -12,6 +12,7 @@ use crate::wire::contract::ActVerb;
 
 use super::backward::deadline_passed;
 use super::machine::{Course, Direction};
+use super::operator::not_done;
 
 impl Course {
     /// A plan that was found in the journal, and what is to be done for it first. The caller has
@@ -79,22 +80,14 @@ impl Course {
             let reached = before.all(|(_, started)| *started)
                 && called_with.all(|reference| known_to(reference.unit));
             let maybe_sent = if action.plain { was_started } else { reached };
-            action.maybe_sent = self.direction == Direction::Forward && maybe_sent;
+            // What was not among those that an operator gave up was refused, or never sent.
+            let open = self.direction == Direction::Forward && !history.abandoned;
+            action.maybe_sent = open && maybe_sent;
             action.deadline = deadline(plan, history, minted, action.index);
             found(action, known, self.direction);
-            // An operator gave up whatever had not ended before the saga turned back, so the record
-            // of turning back does not name it.
-            let given_up = history.abandoned && self.direction == Direction::Back;
-            let open = matches!(action.phase(), Phase::Waiting | Phase::Done);
-            if given_up && open && maybe_sent && action.compensatable {
-                action.found(Phase::Skipped);
-            }
         }
-        if history.abandoned {
-            if self.direction == Direction::Forward {
-                self.direction = Direction::TurningBack;
-            }
-            self.abandon();
+        if history.abandoned && self.direction == Direction::Forward {
+            self.direction = Direction::TurningBack;
         }
     }
 
@@ -123,6 +116,9 @@ impl Course {
         for branch in plan.branches() {
             let known = history.actions.get(&branch.index);
             let result = known.and_then(|known| known.done.as_ref()?.result.clone());
+            if result.is_some() {
+                self.results_found.push(branch.index);
+            }
             if let Some(progress) = group.branch_mut(branch.index) {
                 progress.late_result = result;
             }
@@ -142,6 +138,11 @@ impl Course {
             branch: action.name.clone(),
             error: action.calls.last_error.clone().unwrap_or_default(),
         });
+        let not_done = self.actions.iter().find_map(|action| {
+            let reason = history.actions.get(&action.index)?.not_done.as_ref()?;
+            let branch = action.name.clone();
+            Some(AbortReason::Refused { branch, refusal: not_done(reason) })
+        });
         let late = history
             .begun
             .as_ref()
@@ -153,7 +154,10 @@ impl Course {
             late && open && action.class == Class::Compensatable
         });
         let overdue = overdue.map(|it| deadline_passed([(&it.name, &it.calls)].into_iter()));
-        let reason = lost.or(overdue).or_else(|| late.then(|| self.late()));
+        let reason = not_done
+            .or(lost)
+            .or(overdue)
+            .or_else(|| late.then(|| self.late()));
         match (self.direction, reason) {
             (Direction::TurningBack, reason) => {
                 let reason = reason.unwrap_or(AbortReason::Recovered);
@@ -204,6 +208,7 @@ fn found(action: &mut Action, known: &ActionHistory, direction: Direction) {
     action.found(match (known, stuck) {
         (ActionHistory { compensated: true, .. }, _) => Phase::Compensated,
         (ActionHistory { skipped: true, .. }, _) => Phase::Skipped,
+        (ActionHistory { not_done: Some(_), .. }, _) => Phase::Refused,
         (_, Some(ActVerb::Act)) => Phase::StuckActing,
         (_, Some(ActVerb::Compensate)) => Phase::StuckCompensating,
         (ActionHistory { done: Some(_), .. }, None) => Phase::Done,

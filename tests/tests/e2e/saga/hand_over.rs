@@ -38,7 +38,7 @@ impl Stage {
             let id = self.id(&scene.key).await?;
             for by_hand in [
                 ByHand::CallBack(json!({"done": {}})),
-                ByHand::Resolve(json!("retry")),
+                ByHand::Resolve("compensate", json!("retry")),
             ] {
                 let reply = by_hand.say(&former.url, &id).await?;
                 ensure!(
@@ -174,9 +174,10 @@ impl ByHand {
                 let url = format!("{url}/v1/transactions/{id}/actions/0");
                 http::post(&url, json!({"verb": "act", "answer": answer}).to_string()).await
             }
-            Self::Resolve(resolution) => {
+            Self::Resolve(verb, resolution) => {
                 let url = format!("{url}/v1/admin/transactions/{id}/actions/0");
-                let body = json!({"resolution": resolution, "by": "ann", "reason": "seen by hand"});
+                let body = json!({"verb": verb, "resolution": resolution, "by": "ann",
+                    "reason": "seen by hand"});
                 http::post(&url, body.to_string()).await
             }
         }

@@ -32,8 +32,18 @@ impl Stage {
     }
 
     async fn resolve(&self, id: &str, resolution: Value) -> anyhow::Result<http::Reply> {
+        self.resolve_at("compensate", id, resolution).await
+    }
+
+    async fn resolve_at(
+        &self,
+        verb: &str,
+        id: &str,
+        resolution: Value,
+    ) -> anyhow::Result<http::Reply> {
         let url = format!("{}/v1/admin/transactions/{id}/actions/0", self.world.url());
-        let body = json!({"resolution": resolution, "by": "ann", "reason": "seen by hand"});
+        let body = json!({"verb": verb, "resolution": resolution, "by": "ann",
+            "reason": "seen by hand"});
         http::post(&url, body.to_string()).await
     }
 
@@ -161,7 +171,7 @@ async fn a_step_after_the_pivot_that_refuses_calls_an_operator() -> anyhow::Resu
         wrong.text
     );
     let reply = stage
-        .resolve(id, json!({"done": {"result": {"by": "hand"}}}))
+        .resolve_at("act", id, json!({"done": {"result": {"by": "hand"}}}))
         .await?;
     ensure!(reply.status == 200, "{} {}", reply.status, reply.text);
     let status = stage.ended(key).await?;

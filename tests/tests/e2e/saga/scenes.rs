@@ -44,8 +44,8 @@ pub(crate) enum Halfway {
 pub(crate) enum ByHand {
     /// The service calls back.
     CallBack(Value),
-    /// An operator decides.
-    Resolve(Value),
+    /// An operator decides about what it was told.
+    Resolve(&'static str, Value),
 }
 
 /// For ever, or until the desk lets go.
@@ -128,6 +128,7 @@ impl Scene {
             Self::called_back(round),
             Self::arms(round),
             Self::pivot(round),
+            Self::pivot_not_done(round),
             Self::paid(round),
             Self::reserved(round),
             Self::pivot_refused(round),
@@ -254,7 +255,7 @@ impl Scene {
         executed.extend((verb == "retry").then(|| "compensate s0".to_owned()));
         let scene = Self::new(key, steps, Halfway::Stuck(0));
         Self {
-            after: Some(resolution(verb)),
+            after: Some(resolution("compensate", verb)),
             outcome: end_after(verb),
             executed,
             ..scene
@@ -277,7 +278,7 @@ impl Scene {
         executed.push("compensate s1".to_owned());
         let scene = Self::new(key, steps, Halfway::Stuck(0));
         Self {
-            before: Some(resolution(verb)),
+            before: Some(resolution("compensate", verb)),
             outcome: end_after(verb),
             executed,
             ..scene
@@ -312,6 +313,25 @@ impl Scene {
             outcome: "committed",
             executed: acts(1..3),
             sums: [1, 0],
+            ..scene
+        }
+    }
+
+    /// Nobody knows whether the pivot has passed, until an operator sees that it has not.
+    fn pivot_not_done(round: &str) -> Self {
+        let key = format!("{round}-not-done");
+        let mut pivot = only(&key, 0, "away-1000000");
+        pivot["retry"]["attempts"] = json!(2);
+        // First in the plan, so that it is the action of number 0.
+        let steps = json!([
+            {"name": "s0", "class": "pivot", "after": ["s1"], "action": pivot},
+            {"name": "s1", "action": desk(&key, 1, "done", "done")},
+        ]);
+        let scene = Self::new(key, steps, Halfway::Stuck(0));
+        let executed = vec!["act s1".to_owned(), "compensate s1".to_owned()];
+        Self {
+            after: Some(resolution("act", "not_done")),
+            executed,
             ..scene
         }
     }
@@ -360,7 +380,7 @@ impl Scene {
             {"name": "s2", "after": ["s0"], "message": {"to": [only(&key, 2, "done")]}},
         ]);
         let scene = Self::new(key, steps, Halfway::Stuck(0));
-        let after = Some(resolution("done"));
+        let after = Some(resolution("act", "done"));
         Self { after, outcome: "committed", executed: acts([1, 2]), ..scene }
     }
 
@@ -375,11 +395,12 @@ impl Scene {
     }
 }
 
-fn resolution(verb: &str) -> ByHand {
-    ByHand::Resolve(match verb {
+fn resolution(of: &'static str, verb: &str) -> ByHand {
+    let resolution = match verb {
         "done" => json!({"done": {}}),
         verb => json!(verb),
-    })
+    };
+    ByHand::Resolve(of, resolution)
 }
 
 /// What was given up is never a success.
