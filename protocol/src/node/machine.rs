@@ -21,6 +21,7 @@ use super::identity::Participant;
 use super::inquiry::Presumption;
 use super::ownership::Partition;
 use super::records::Awaited;
+use super::room::Queue;
 use super::timers::{Timer, Timers, wanted};
 use super::transaction::{Durability, Transaction};
 
@@ -54,6 +55,8 @@ pub struct Node {
     pub(super) draining: bool,
     pub(super) awaited: BTreeMap<Token, Awaited>,
     pub(super) next_token: u64,
+    /// Pivots that wait for room.
+    pub(super) queue: Queue,
     refusals: u64,
 }
 
@@ -72,6 +75,7 @@ impl Node {
             draining: false,
             awaited: BTreeMap::new(),
             next_token: 0,
+            queue: Queue::new(),
             refusals: 0,
         }
     }
@@ -121,6 +125,7 @@ impl Node {
             Event::Withdrawn { requests } => self.withdraw(&requests),
             Event::Draining => self.draining = true,
         }
+        self.admit_pivots(now, &mut effects);
         effects
     }
 
@@ -310,6 +315,11 @@ impl Node {
         let Some(transaction) = self.transactions.get_mut(&gtid) else {
             return;
         };
+        if transaction.course.wants_room(&transaction.begun.plan) {
+            self.queue.ask(gtid);
+        } else if !transaction.course.is_atomic() {
+            self.queue.leave(gtid, &transaction.begun.plan);
+        }
         let timers = wanted(&transaction.course, transaction.begun.deadline);
         if timers != transaction.timers {
             self.timers.replace(gtid, &transaction.timers, &timers);
@@ -383,6 +393,7 @@ impl Node {
             if self.keys.get(&key) == Some(&gtid) {
                 self.keys.remove(&key);
             }
+            self.queue.leave(gtid, &begun.plan);
             if transaction.counted {
                 self.count_branches(begun, false);
             }
@@ -399,6 +410,7 @@ impl Node {
             participant.open = if begins {
                 participant.open.saturating_add(1)
             } else {
+                self.queue.released(&branch.participant);
                 participant.open.saturating_sub(1)
             };
         }

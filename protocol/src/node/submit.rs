@@ -93,14 +93,14 @@ impl Node {
             if participant.halted.is_some() {
                 return Err(ProblemCode::ParticipantHalted);
             }
-            let wanted = plan
-                .branches()
-                .filter(|it| it.participant == branch.participant);
-            if participant.open + wanted.count() > self.config.participant_open_max {
+            if self.queue.is_wanted(&branch.participant) {
                 return Err(ProblemCode::ParticipantBusy);
             }
         }
-        Ok(())
+        match self.lacks_room(plan) {
+            Some(_full) => Err(ProblemCode::ParticipantBusy),
+            None => Ok(()),
+        }
     }
 
     fn begin(

@@ -360,6 +360,7 @@ pub(super) fn assert_nothing_left(node: &Node) {
     assert!(node.keys.is_empty(), "{:?}", node.keys);
     assert!(node.presumptions.is_empty(), "{:?}", node.presumptions);
     assert!(node.awaited.is_empty(), "{:?}", node.awaited);
+    assert!(node.queue.is_empty(), "{:?}", node.queue);
     assert!(
         node.participants.values().all(|it| it.open == 0),
         "{:?}",

@@ -11,6 +11,7 @@ mod ownership;
 mod property;
 mod queried;
 mod resumed;
+mod room;
 mod saga;
 mod saga_ends;
 mod services;

@@ -75,15 +75,28 @@ impl Course {
             return false;
         }
         match &step.work {
-            Work::Group(_) => self
-                .group
-                .as_ref()
-                .is_some_and(|group| group.phase() == group::Phase::Held),
+            Work::Group(_) => self.admitted && self.is_held(),
             Work::Action(_) | Work::Message(_) => step.actions().iter().any(|planned| {
                 let action = self.action(planned.index);
                 action.is_some_and(|action| action.phase() == Phase::Waiting)
             }),
         }
+    }
+
+    /// Whether the group is all that its step waits for, but for room at its participants.
+    pub(crate) fn wants_room(&self, plan: &Plan) -> bool {
+        let forward = self.direction == Direction::Forward && !self.admitted && self.is_held();
+        let group = |step: &&Step| matches!(step.work, Work::Group(_));
+        let step = plan.steps().iter().find(group).filter(|_| forward);
+        step.is_some_and(|step| {
+            let mut before = step.after.iter().filter_map(|at| plan.steps().get(*at));
+            before.all(|before| self.is_passed(before))
+        })
+    }
+
+    fn is_held(&self) -> bool {
+        let group = self.group.as_ref();
+        group.is_some_and(|group| group.phase() == group::Phase::Held)
     }
 
     fn start(&mut self, plan: &Plan, now: Timestamp, step: &Step, orders: &mut Vec<Order>) {

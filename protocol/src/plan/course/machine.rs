@@ -24,6 +24,8 @@ pub struct Course {
     pub(super) group_maybe_sent: bool,
     /// Branches whose results an earlier owner has written down.
     pub(super) results_found: Vec<BranchIndex>,
+    /// There is room at its participants for the branches of a group that is the pivot.
+    pub(super) admitted: bool,
     /// Until when the branches of a group that is the pivot may vote.
     pub(super) group_deadline: Option<Timestamp>,
     pub(super) reason: Option<AbortReason>,
@@ -58,6 +60,8 @@ pub enum Input {
         /// The plan's time was over before.
         late: bool,
     },
+    /// There is room for the group's branches at their participants.
+    Admitted,
     /// The decision is durable.
     Decided,
     /// A call to a branch or an action came to something, or to nothing.
@@ -141,6 +145,7 @@ impl Course {
             atomic: plan.is_atomic(),
             group_maybe_sent: false,
             results_found: Vec::new(),
+            admitted: false,
             group_deadline: None,
             reason: None,
             passed_at: None,
@@ -161,6 +166,10 @@ impl Course {
         let mut orders = Vec::new();
         match input {
             Input::Begun { late } => self.begun(plan, now, late, &mut orders)?,
+            Input::Admitted => {
+                self.admitted = true;
+                self.advance(plan, now, &mut orders);
+            }
             Input::Decided => self.group_input(plan, now, group::Input::Durable, &mut orders)?,
             Input::Deadline => self.time_is_over(plan, now, &mut orders)?,
             Input::Ended if plan.is_local() => {
