@@ -1,10 +1,11 @@
 //! Requests to the coordinator, each bounded in time and size.
 
-use accordant_protocol::id::ParticipantName;
+use accordant_protocol::id::{Gtid, IdempotencyKey, ParticipantName};
 use accordant_protocol::limits::REASON_BYTES_MAX;
+use accordant_protocol::wire::api::{IDEMPOTENCY_KEY_HEADER, TRANSACTIONS_PATH};
 use accordant_protocol::wire::contract::cut;
 use bytes::Bytes;
-use http::{HeaderName, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -12,7 +13,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use crate::limits::{CONNECT_MAX, COORDINATOR_BYTES_MAX, COORDINATOR_MAX, INQUIRIES_PARALLEL};
+use crate::limits::{
+    CONNECT_MAX, COORDINATOR_BYTES_MAX, COORDINATOR_MAX, INQUIRIES_PARALLEL, MEDIA_BYTES_MAX,
+};
 
 /// Why there is no reply. The request may have arrived all the same.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,22 @@ pub(crate) enum CoordinatorError {
         /// What its problem said.
         detail: String,
     },
+    /// Something took the request, and did not say what a coordinator says: another server at this
+    /// address, or one in between that answers by itself.
+    ///
+    /// Of its body nothing is repeated, since it may contain what was sent.
+    #[error(
+        "{at} answered with status {status} and {media}, and not with the status of this \
+         transaction: check the coordinator's address, and what stands between"
+    )]
+    Stranger {
+        /// Where it was asked.
+        at: String,
+        /// With which status.
+        status: u16,
+        /// Of which form its answer was.
+        media: String,
+    },
     /// Its answer is not of the form.
     #[error("the coordinator's answer is not of the form: {0}")]
     Form(String),
@@ -47,6 +66,14 @@ impl CoordinatorError {
             Self::Status { status: 400 | 409 | 413 | 415 | 422, .. }
         )
     }
+}
+
+/// The status of a transaction, as far as every version of a coordinator writes it for what it has
+/// begun under a key.
+#[derive(Deserialize)]
+struct Begun {
+    id: Gtid,
+    idempotency_key: IdempotencyKey,
 }
 
 /// A problem, as far as it is read here.
@@ -68,11 +95,21 @@ struct Fault {
     detail: String,
 }
 
+/// A reply of any status.
+struct Reply {
+    status: StatusCode,
+    /// What it says that its body is.
+    media: String,
+    body: Result<Bytes, CoordinatorError>,
+}
+
 /// A client of the coordinator.
 pub(crate) struct Coordinator {
     client: Client<HttpConnector, Full<Bytes>>,
     /// Without a slash at its end.
     base: String,
+    /// Host and port, for an error: whatever else the address holds may be secret.
+    at: String,
     /// Who asks.
     pub name: ParticipantName,
 }
@@ -82,9 +119,14 @@ impl Coordinator {
     pub(crate) fn new(base: &str, name: ParticipantName) -> Option<Self> {
         let base = base.trim_end_matches('/').to_owned();
         let uri: Uri = base.parse().ok()?;
-        if uri.scheme_str() != Some("http") || uri.authority().is_none() {
+        if uri.scheme_str() != Some("http") {
             return None;
         }
+        let authority = uri.authority()?;
+        let at = match authority.port_u16() {
+            Some(port) => format!("{}:{port}", authority.host()),
+            None => authority.host().to_owned(),
+        };
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_MAX));
@@ -92,29 +134,55 @@ impl Coordinator {
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(INQUIRIES_PARALLEL)
             .build(connector);
-        Some(Self { client, base, name })
+        Some(Self { client, base, at, name })
     }
 
     /// Asks. The reply is the body of a 200.
     pub(crate) async fn get(&self, target: &str) -> Result<Bytes, CoordinatorError> {
-        let (status, body) = self.request(Method::GET, target, &[], Bytes::new()).await?;
-        match status {
-            StatusCode::OK => body,
-            status => Err(refusal(status, body)),
+        let reply = self.request(Method::GET, target, &[], Bytes::new()).await?;
+        match reply.status {
+            StatusCode::OK => reply.body,
+            status => Err(refusal(status, reply.body)),
         }
     }
 
-    /// Orders. Once the status says that it was taken, only the body may be missing.
-    pub(crate) async fn post(
+    /// Has a transaction begun, once for each key, and returns its id.
+    ///
+    /// A status of success is no proof that a coordinator has given it. So the body must say so too,
+    /// and that it is about this very key; else nothing is known, and the same may be asked again.
+    pub(crate) async fn submit(
         &self,
-        target: &str,
+        key: &str,
         headers: &[(HeaderName, &str)],
         body: Bytes,
-    ) -> Result<Result<Bytes, CoordinatorError>, CoordinatorError> {
-        let (status, body) = self.request(Method::POST, target, headers, body).await?;
-        match status.is_success() {
-            true => Ok(body),
-            false => Err(refusal(status, body)),
+    ) -> Result<Gtid, CoordinatorError> {
+        let mut all = vec![(HeaderName::from_static(IDEMPOTENCY_KEY_HEADER), key)];
+        all.extend_from_slice(headers);
+        let reply = self
+            .request(Method::POST, TRANSACTIONS_PATH, &all, body)
+            .await?;
+        let Reply { status, media, body } = reply;
+        if !status.is_success() {
+            return Err(refusal(status, body));
+        }
+        let begun: Option<Begun> = serde_json::from_slice(&body?).ok();
+        match begun.filter(|begun| begun.idempotency_key.as_str() == key) {
+            Some(begun) => Ok(begun.id),
+            None => Err(CoordinatorError::Stranger {
+                at: self.at.clone(),
+                status: status.as_u16(),
+                media,
+            }),
+        }
+    }
+
+    /// Tells what does no harm if it is lost: the coordinator asks by itself. Once the status says
+    /// that it was heard, only the body may be missing.
+    pub(crate) async fn post(&self, target: &str, body: Bytes) -> Result<(), CoordinatorError> {
+        let reply = self.request(Method::POST, target, &[], body).await?;
+        match reply.status.is_success() {
+            true => Ok(()),
+            false => Err(refusal(reply.status, reply.body)),
         }
     }
 
@@ -124,7 +192,7 @@ impl Coordinator {
         target: &str,
         headers: &[(HeaderName, &str)],
         body: Bytes,
-    ) -> Result<(StatusCode, Result<Bytes, CoordinatorError>), CoordinatorError> {
+    ) -> Result<Reply, CoordinatorError> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{target}", self.base))
@@ -136,7 +204,7 @@ impl Coordinator {
         let asking = async {
             let reply = self.client.request(request).await;
             let reply = reply.map_err(CoordinatorError::Connect)?;
-            let status = reply.status();
+            let (status, media) = (reply.status(), media(reply.headers()));
             let body = Limited::new(reply.into_body(), COORDINATOR_BYTES_MAX);
             let body = timeout(COORDINATOR_MAX, body.collect()).await;
             let body = match body {
@@ -144,11 +212,18 @@ impl Coordinator {
                 Ok(Err(error)) => Err(CoordinatorError::Form(error.to_string())),
                 Err(_) => Err(CoordinatorError::Timeout),
             };
-            Ok((status, body))
+            Ok(Reply { status, media, body })
         };
         let asked = timeout(2 * COORDINATOR_MAX, asking).await;
         asked.unwrap_or(Err(CoordinatorError::Timeout))
     }
+}
+
+/// What a body is said to be, in few words.
+fn media(headers: &HeaderMap) -> String {
+    let media = headers.get(header::CONTENT_TYPE);
+    let media = media.and_then(|media| media.to_str().ok());
+    cut(media.unwrap_or("no content type"), MEDIA_BYTES_MAX)
 }
 
 fn refusal(status: StatusCode, body: Result<Bytes, CoordinatorError>) -> CoordinatorError {

@@ -89,6 +89,9 @@ pub(crate) const COORDINATOR_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a reply of the coordinator: the status of a transaction with results of full size.
 pub(crate) const COORDINATOR_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Bytes of a foreign reply's content type that an error repeats: the longest registered ones fit.
+pub(crate) const MEDIA_BYTES_MAX: usize = 100;
+
 /// Messages that are claimed at the same time, and sent at the same time.
 pub(crate) const PUSH_BATCH: i64 = 32;
 /// See [`PUSH_BATCH`].

@@ -9,12 +9,8 @@ use accordant_protocol::json::Json;
 use accordant_protocol::plan::{
     BranchRequest, GroupRequest, Mode, Plan, PlanFaults, PlanRequest, StepRequest,
 };
-use accordant_protocol::wire::api::{
-    IDEMPOTENCY_KEY_HEADER, SubmitRequest, TRANSACTIONS_PATH, Wait,
-};
+use accordant_protocol::wire::api::{SubmitRequest, TRANSACTIONS_PATH, Wait};
 use bytes::Bytes;
-use http::HeaderName;
-use serde::Deserialize;
 use sqlx::PgConnection;
 use tokio::time::sleep;
 
@@ -99,12 +95,6 @@ pub struct LocalMessage {
     gtid: Gtid,
 }
 
-/// As much of the coordinator's answer as is needed.
-#[derive(Deserialize)]
-struct Begun {
-    id: Gtid,
-}
-
 impl LocalMessage {
     pub(crate) async fn begin(
         engine: &Arc<Engine>,
@@ -129,7 +119,8 @@ impl LocalMessage {
             if attempt > 0 {
                 sleep(BEGIN_PAUSE).await;
             }
-            begun = submitted(coordinator, &key, body.clone()).await;
+            let submitted = coordinator.submit(&key, &[], body.clone()).await;
+            begun = submitted.map_err(LocalError::from);
             if !matches!(begun, Err(LocalError::Unanswered(_))) {
                 break;
             }
@@ -193,10 +184,11 @@ impl LocalMessage {
     async fn tell(&self, verb: &str) -> Result<(), LocalError> {
         let target = format!("{TRANSACTIONS_PATH}/{}/{verb}", self.gtid);
         let body = Bytes::from_static(b"{}");
-        let told = coordinator(&self.engine)?.post(&target, &[], body).await?;
-        // The status has said that it was heard, whatever became of the body.
-        drop(told);
-        Ok(())
+        let coordinator = coordinator(&self.engine)?;
+        coordinator
+            .post(&target, body)
+            .await
+            .map_err(LocalError::from)
     }
 }
 
@@ -210,14 +202,6 @@ impl std::fmt::Debug for LocalMessage {
 
 fn coordinator(engine: &Engine) -> Result<&Coordinator, LocalError> {
     engine.coordinator.as_ref().ok_or(LocalError::NoCoordinator)
-}
-
-async fn submitted(coordinator: &Coordinator, key: &str, body: Bytes) -> Result<Gtid, LocalError> {
-    let headers = [(HeaderName::from_static(IDEMPOTENCY_KEY_HEADER), key)];
-    let reply = coordinator.post(TRANSACTIONS_PATH, &headers, body).await?;
-    let begun: Begun = serde_json::from_slice(&reply?)
-        .map_err(|error| LocalError::Unanswered(error.to_string()))?;
-    Ok(begun.id)
 }
 
 /// Puts the sender's own local transaction before all that the service wants to send.

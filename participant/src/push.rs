@@ -1,7 +1,7 @@
 //! Pushes what is in the outbox to the coordinator.
 //!
 //! A message is *claimed* by a statement that counts the attempt and puts the next one off; then it
-//! is sent, and deleted once the coordinator has taken it. Whoever crashes in between leaves it to
+//! is sent, and deleted once the coordinator has said that it took this one. Whoever crashes in between leaves it to
 //! be sent again under the same idempotency key. What the coordinator refuses for good is set
 //! aside, and never stands in the way of the others.
 
@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use accordant_protocol::limits::REASON_BYTES_MAX;
-use accordant_protocol::wire::api::{IDEMPOTENCY_KEY_HEADER, TRANSACTIONS_PATH};
 use accordant_protocol::wire::contract::cut;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -130,17 +129,15 @@ async fn push(engine: &Engine, coordinator: &Coordinator, claimed: &Claimed, tal
 
 async fn send(coordinator: &Coordinator, claimed: &Claimed) -> Result<(), CoordinatorError> {
     let key = format!("outbox-{}", claimed.id);
-    let mut headers = vec![(
-        HeaderName::from_static(IDEMPOTENCY_KEY_HEADER),
-        key.as_str(),
-    )];
-    if let Some(traceparent) = &claimed.traceparent {
-        headers.push((HeaderName::from_static("traceparent"), traceparent));
-    }
+    let trace = claimed.traceparent.as_deref();
+    let headers = trace.map(|trace| (HeaderName::from_static("traceparent"), trace));
     let body = Bytes::from(claimed.plan.clone());
-    // The status has said that it was taken, whatever became of the body.
-    drop(coordinator.post(TRANSACTIONS_PATH, &headers, body).await?);
-    Ok(())
+    // From the moment that it is taken the row is deleted: whatever is not a coordinator's own word
+    // leaves it there.
+    coordinator
+        .submit(&key, headers.as_slice(), body)
+        .await
+        .map(drop)
 }
 
 async fn note(

@@ -208,10 +208,8 @@ pub(crate) async fn call_back(
     let body = serde_json::to_vec(&CallBack { verb, answer })
         .map_err(|error| CallBackError::Refused(error.to_string()))?;
     let target = format!("{TRANSACTIONS_PATH}/{gtid}/actions/{branch}");
-    let told = coordinator.post(&target, &[], Bytes::from(body)).await;
-    match told {
-        // The status has said that it was heard, whatever became of the body.
-        Ok(_) => Ok(()),
+    match coordinator.post(&target, Bytes::from(body)).await {
+        Ok(()) => Ok(()),
         Err(error) if error.is_final() || is_gone(&error) => {
             Err(CallBackError::Refused(error.to_string()))
         }

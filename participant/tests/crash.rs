@@ -93,11 +93,16 @@ mod points {
     /// A coordinator that has decided to commit everything, and calls what it begins by this id.
     async fn coordinator(gtid: Gtid) -> String {
         use axum::extract::Path;
+        use axum::http::HeaderMap;
         let outcome = async |Path(id): Path<String>| {
             let reply = OutcomeReply { id: id.parse().unwrap(), verdict: Verdict::Commit };
             serde_json::to_string(&reply).unwrap()
         };
-        let begin = async move || format!(r#"{{"id":"{gtid}"}}"#);
+        let begin = async move |headers: HeaderMap| {
+            let key = headers.get("idempotency-key");
+            let key = key.map_or("", |key| key.to_str().unwrap());
+            format!(r#"{{"id":"{gtid}","idempotency_key":"{key}"}}"#)
+        };
         let router = axum::Router::new()
             .route("/v1/transactions/{id}/outcome", axum::routing::get(outcome))
             .route("/v1/transactions/{id}/commit", axum::routing::post(begin))

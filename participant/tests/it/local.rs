@@ -9,7 +9,7 @@ use accordant_participant::{LocalError, LocalMessage, MarkError, Message, Partic
 use serde_json::json;
 use sqlx::Connection as _;
 
-use crate::stub::Stub;
+use crate::stub::{Stub, accepted};
 use crate::support::{
     Bank, COMMITTED, abort, bank, commit, finish_many, fresh, minted_at, now_ms, order, until,
 };
@@ -18,12 +18,7 @@ const SPEND: &str = "update account set cents = cents - 30 where id = 1";
 
 async fn started(gtid: Gtid) -> (Bank, Stub, Participant) {
     let (bank, stub) = (bank().await, Stub::start().await);
-    stub.answer(move |_| {
-        (
-            202,
-            json!({ "id": gtid, "state": "of tomorrow" }).to_string(),
-        )
-    });
+    stub.answer(move |seen| accepted(gtid, &seen.key));
     let builder = bank.builder().coordinator(stub.url());
     let participant = builder.connect().await.unwrap();
     (bank, stub, participant)
@@ -178,11 +173,10 @@ async fn lost_reply_to_the_beginning_is_asked_for_again_under_the_same_key() {
     let gtid = fresh();
     let (_bank, stub, participant) = started(gtid).await;
     let mut replies = vec![
-        (200, json!({ "id": gtid }).to_string()),
+        accepted(fresh(), "of another request"),
         (200, "not the form".to_owned()),
-        (503, String::new()),
     ];
-    stub.answer(move |_| replies.pop().unwrap());
+    stub.answer(move |seen| replies.pop().unwrap_or_else(|| accepted(gtid, &seen.key)));
     begins(&participant, gtid).await;
     let seen = stub.take();
     assert_eq!(seen.len(), 3);
@@ -191,7 +185,7 @@ async fn lost_reply_to_the_beginning_is_asked_for_again_under_the_same_key() {
             .all(|it| it.key == seen[0].key && it.text == seen[0].text)
     );
     // A fresh message has a fresh key.
-    stub.answer(move |_| (202, json!({ "id": gtid }).to_string()));
+    stub.answer(move |seen| accepted(gtid, &seen.key));
     begins(&participant, gtid).await;
     assert_ne!(stub.take()[0].key, seen[0].key);
 }

@@ -9,7 +9,7 @@ use accordant_participant::{Branch, Message, Participant, Refusal, SendError};
 use serde_json::json;
 use sqlx::{Connection as _, Row as _};
 
-use crate::stub::Stub;
+use crate::stub::{Stub, accepted};
 use crate::support::{Bank, act, act_call, bank, fresh, is_done, is_refused, until};
 
 async fn started() -> (Bank, Stub, Participant) {
@@ -192,7 +192,7 @@ async fn message_waits_for_a_coordinator_that_is_away() {
         make_due(&bank).await;
         assert_eq!(participant.push_once().await.unwrap().later, 1, "{status}");
     }
-    stub.answer(|_| (200, "not the form".to_owned()));
+    stub.answer(|seen| accepted(fresh(), &seen.key));
     make_due(&bank).await;
     assert_eq!(participant.push_once().await.unwrap().sent, 1);
     assert!(rows(&bank).await.is_empty());
@@ -206,6 +206,51 @@ async fn message_waits_for_a_coordinator_that_is_away() {
         keys.iter().all(|key| *key == keys[0]),
         "one request, word for word"
     );
+}
+
+#[tokio::test]
+async fn message_is_kept_until_a_coordinator_says_that_it_has_taken_this_one() {
+    let (bank, stub, participant) = started().await;
+    let id = send(&bank, &participant, 1).await;
+    let (gtid, key) = (fresh(), format!("outbox-{id}"));
+    for (status, body) in [
+        (200, String::new()),
+        (200, "<html>We are back soon.</html>".to_owned()),
+        (202, "{}".to_owned()),
+        (200, json!({ "ok": true }).to_string()),
+        (204, String::new()),
+        (200, json!({ "id": gtid }).to_string()),
+        (200, json!({ "id": 7, "idempotency_key": key }).to_string()),
+        (200, json!({ "idempotency_key": key }).to_string()),
+        accepted(gtid, "outbox-another"),
+    ] {
+        stub.answer({
+            let body = body.clone();
+            move |_| (status, body.clone())
+        });
+        make_due(&bank).await;
+        let pushed = participant.push_once().await.unwrap();
+        assert_eq!(
+            (pushed.sent, pushed.refused, pushed.later),
+            (0, 0, 1),
+            "{body}"
+        );
+        let (state, _, error) = rows(&bank).await.remove(0);
+        assert_eq!(state, "waiting", "{body}");
+        let error = error.unwrap();
+        assert!(error.contains(&format!("status {status}")), "{error}");
+        let address = stub.url().replace("http://", "");
+        assert!(error.contains(&address), "{error}");
+        assert!(error.contains("check the coordinator's address"), "{error}");
+        assert!(
+            !error.contains("back soon"),
+            "what answers may repeat payloads: {error}"
+        );
+    }
+    stub.answer(move |seen| accepted(gtid, &seen.key));
+    make_due(&bank).await;
+    assert_eq!(participant.push_once().await.unwrap().sent, 1);
+    assert!(rows(&bank).await.is_empty());
 }
 
 #[tokio::test]
@@ -225,7 +270,7 @@ async fn message_that_is_refused_for_good_is_set_aside_and_blocks_nobody() {
                     ]});
                     (status, problem.to_string())
                 }
-                false => (202, "{}".to_owned()),
+                false => accepted(fresh(), &seen.key),
             },
         );
         let pushed = participant.push_once().await.unwrap();
@@ -245,7 +290,7 @@ async fn message_that_is_refused_for_good_is_set_aside_and_blocks_nobody() {
         participant.push_once().await.unwrap();
         assert!(stub.take().is_empty(), "not again");
         // An operator has mended what was wrong.
-        stub.answer(|_| (202, "{}".to_owned()));
+        stub.answer(|seen| accepted(fresh(), &seen.key));
         bank.run("update accordant.outbox set state = 'waiting'")
             .await;
         assert_eq!(participant.push_once().await.unwrap().sent, 2);

@@ -2,12 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
+use accordant_participant::protocol::id::Gtid;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::support::fresh;
 
 /// A request that has come.
 #[derive(Clone, Debug)]
@@ -22,6 +25,16 @@ impl Seen {
     pub(crate) fn body(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
+}
+
+/// A status as a coordinator answers a submission with. This one is of a later version: it has
+/// fields and a state that nobody here knows.
+pub(crate) fn accepted(id: Gtid, key: &str) -> (u16, String) {
+    let status = json!({
+        "id": id, "idempotency_key": key, "tenant": "default", "state": "of tomorrow",
+        "outcome": "pending", "begun_at": 1, "of_tomorrow": {},
+    });
+    (202, status.to_string())
 }
 
 type Answer = Box<dyn FnMut(&Seen) -> (u16, String) + Send>;
@@ -40,7 +53,7 @@ pub(crate) struct Stub {
 
 impl Stub {
     pub(crate) async fn start() -> Self {
-        let answer: Answer = Box::new(|_| (202, "{}".to_owned()));
+        let answer: Answer = Box::new(|seen| accepted(fresh(), &seen.key));
         let inner = Inner { seen: Mutex::default(), answer: Mutex::new(answer) };
         let inner = Arc::new(inner);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
