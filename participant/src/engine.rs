@@ -13,11 +13,12 @@ use tokio_util::task::TaskTracker;
 use crate::branch::States;
 use crate::coordinator::Coordinator;
 use crate::handler::Operations;
-use crate::limits::{FULL_PAUSE, FULL_TRIES, STATEMENT_MAX};
+use crate::limits::{BARRIER_WAIT, FULL_PAUSE, FULL_TRIES, STATEMENT_MAX};
 use crate::look::{self, bounded};
 use crate::pool::{Lease, LeaseError, Pool, Server};
 use crate::retention::Watermarks;
 use crate::statement;
+use crate::work::millis;
 
 /// One participant at work.
 pub(crate) struct Engine {
@@ -58,6 +59,13 @@ pub(crate) struct Settings {
     pub retention_grace: Duration,
     pub outbox_every: Duration,
     pub insecure: bool,
+}
+
+impl Settings {
+    /// How long a call waits at a barrier. To PostgreSQL 0 would mean for ever.
+    pub(crate) fn barrier_wait_ms(&self) -> u64 {
+        millis(self.lock_timeout.min(BARRIER_WAIT)).max(1)
+    }
 }
 
 /// No answer can be given: the caller is told that nothing is known.

@@ -37,8 +37,8 @@ pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a seal waits for the marker of an attempt that is voting just now.
 pub(crate) const SEAL_LOCK_TIMEOUT_MS: u64 = 200;
 
-/// How long a call waits at a barrier for another one about the same branch. It holds a connection
-/// meanwhile, and is asked for again.
+/// How long a call, or the service's own call-back, waits at a barrier for another one about the same
+/// branch. It holds a connection meanwhile, and is asked for again.
 pub(crate) const BARRIER_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a confirm or a cancel may work. Its order has no deadline, and other orders of the same

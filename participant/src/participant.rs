@@ -214,6 +214,9 @@ impl Participant {
     /// as [`Participant::settle`] does, so that a compensation finds it, and then to the
     /// coordinator. Call it until it succeeds, or says that it never will.
     ///
+    /// It takes one of the connections for branches, and waits for an attempt that is at work no
+    /// longer than any call does.
+    ///
     /// # Durability
     /// On return the end is durable here, and known to the coordinator.
     ///

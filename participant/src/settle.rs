@@ -16,6 +16,9 @@ use tokio::time::timeout;
 use crate::coordinator::CoordinatorError;
 use crate::engine::{Engine, Unanswered};
 use crate::limits::STATEMENT_MAX;
+use crate::look::bounded;
+use crate::pool::LeaseError;
+use crate::sqlstate::{self, CrossingFault};
 use crate::statement;
 
 /// Why what an action came to could not be settled.
@@ -59,6 +62,12 @@ pub enum CallBackError {
     /// The end could not be settled here, so nobody was told. See there what to do.
     #[error("the end of the action could not be settled")]
     Settle(#[from] SettleError),
+    /// An attempt at the action is at work here just now, and its end decides. Call back again.
+    #[error("an attempt at the action is at work")]
+    AtWork,
+    /// Every connection for branches is in use. Call back again.
+    #[error("every branch connection of the participant is in use")]
+    Busy,
     /// No connection to the database. Call back again.
     #[error("the database was not reached")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -69,6 +78,18 @@ pub enum CallBackError {
     /// asks by itself, and is told what was settled.
     #[error("the coordinator gave no answer: {0}")]
     Unanswered(String),
+}
+
+impl From<LeaseError> for CallBackError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Busy => Self::Busy,
+            LeaseError::Closed
+            | LeaseError::Timeout
+            | LeaseError::Connect(_)
+            | LeaseError::Standby => Self::Unreachable(Box::new(error)),
+        }
+    }
 }
 
 /// The body of a call-back.
@@ -185,26 +206,7 @@ pub(crate) async fn call_back(
 ) -> Result<(), CallBackError> {
     let coordinator = engine.coordinator.as_ref();
     let coordinator = coordinator.ok_or(CallBackError::NoCoordinator)?;
-    let lease = engine.control_lease().await;
-    let mut lease = lease.map_err(|error| CallBackError::Unreachable(Box::new(error)))?;
-    // Each statement commits by itself; a repeat finds what the first has left. The first waits for
-    // an attempt that is at work.
-    let settling = settle(lease.pg(), gtid, branch, verb, answer);
-    match timeout(STATEMENT_MAX, settling).await {
-        Ok(Ok(())) => lease.release(),
-        Ok(Err(error @ SettleError::Database(_))) => {
-            lease.discard();
-            return Err(error.into());
-        }
-        Ok(Err(error)) => {
-            lease.release();
-            return Err(error.into());
-        }
-        Err(_) => {
-            lease.discard();
-            return Err(CallBackError::Unreachable(Box::new(Unanswered::Timeout)));
-        }
-    }
+    settle_here(engine, gtid, branch, verb, answer).await?;
     let body = serde_json::to_vec(&CallBack { verb, answer })
         .map_err(|error| CallBackError::Refused(error.to_string()))?;
     let target = format!("{TRANSACTIONS_PATH}/{gtid}/actions/{branch}");
@@ -215,6 +217,62 @@ pub(crate) async fn call_back(
         }
         Err(error) => Err(CallBackError::Unanswered(error.to_string())),
     }
+}
+
+/// Settles in a local transaction of our own.
+///
+/// It waits for an attempt that is at work, as every call about the branch does. So it takes a
+/// connection as handlers do, never one of those that end branches, and waits no longer than they:
+/// the server itself gives the wait up, so that no session is left waiting for nobody.
+async fn settle_here(
+    engine: &Engine,
+    gtid: Gtid,
+    branch: BranchIndex,
+    verb: ActVerb,
+    answer: &ActAnswer,
+) -> Result<(), CallBackError> {
+    let mut lease = engine.work.lease().await?;
+    let begin = statement::begin_settling(engine.settings.barrier_wait_ms());
+    let settling = async {
+        let pg = lease.pg();
+        sqlx::raw_sql(begin).execute(&mut *pg).await?;
+        settle(pg, gtid, branch, verb, answer).await?;
+        sqlx::raw_sql("commit").execute(pg).await?;
+        Ok(())
+    };
+    let settled = timeout(STATEMENT_MAX, settling).await;
+    let error = match settled {
+        Ok(Ok(())) => {
+            lease.release();
+            return Ok(());
+        }
+        Ok(Err(error)) => error,
+        Err(_) => {
+            lease.discard();
+            return Err(CallBackError::Unreachable(Box::new(Unanswered::Timeout)));
+        }
+    };
+    let is_at_work = is_at_work(&error);
+    if matches!(error, SettleError::Database(_)) && !is_at_work {
+        lease.discard();
+    } else {
+        let asked = sqlx::raw_sql(statement::GIVE_UP).execute(lease.pg());
+        match bounded(STATEMENT_MAX, asked).await {
+            Ok(_) => lease.release(),
+            Err(_) => lease.discard(),
+        }
+    }
+    match is_at_work {
+        true => Err(CallBackError::AtWork),
+        false => Err(error.into()),
+    }
+}
+
+fn is_at_work(error: &SettleError) -> bool {
+    let SettleError::Database(error) = error else {
+        return false;
+    };
+    sqlstate::of_crossing(error) == CrossingFault::AtWork
 }
 
 /// Whether the coordinator knows nothing of the transaction, or nothing any more.

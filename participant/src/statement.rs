@@ -14,7 +14,7 @@ use crate::limits::SEAL_LOCK_TIMEOUT_MS;
 mod barrier;
 mod outbox;
 
-pub(crate) use barrier::{Closing, close, cross, skip, stand};
+pub(crate) use barrier::{Closing, begin_settling, close, cross, skip, stand};
 pub(crate) use outbox::{CLAIM, LATER, MARK, REFUSED, SEND, SENT, SETTLE, SETTLED, WAITING};
 
 /// Which server this is. Its timeline is that of its present WAL; a standby has none.

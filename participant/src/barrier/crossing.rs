@@ -17,8 +17,7 @@ use crate::crash::crash_point;
 use crate::engine::{BUSY, Engine, Unanswered};
 use crate::handler::{Operation, Sequel};
 use crate::limits::{
-    BARRIER_WAIT, IDLE_GRACE_MS, LOOK_MS_MIN, OPENS_MAX, RECALL_PAUSE, RECALLS_MAX, SEALS_MAX,
-    STATEMENT_MAX,
+    IDLE_GRACE_MS, LOOK_MS_MIN, OPENS_MAX, RECALL_PAUSE, RECALLS_MAX, SEALS_MAX, STATEMENT_MAX,
 };
 use crate::look::{self, bounded};
 use crate::metric;
@@ -146,7 +145,7 @@ async fn open(engine: &Engine, crossing: &Crossing<'_>) -> Result<Opening, Unans
         idle_ms: work_ms.saturating_add(IDLE_GRACE_MS),
         lock_ms,
     };
-    let wait_ms = lock_ms.min(millis(BARRIER_WAIT)).min(work_ms).max(1);
+    let wait_ms = engine.settings.barrier_wait_ms().min(work_ms).max(1);
     let mut failed = Err(Unanswered::Timeout);
     for _ in 0..OPENS_MAX {
         let mut lease = match engine.work.lease().await {

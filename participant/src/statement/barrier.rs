@@ -150,6 +150,14 @@ pub(crate) fn skip(
     AssertSqlSafe(text)
 }
 
+/// Opens a local transaction in which the end of an action is written that went on elsewhere.
+pub(crate) fn begin_settling(wait_ms: u64) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "{RESET}; begin isolation level read committed;
+        select pg_advisory_unlock_all()::text, set_config('lock_timeout', '{wait_ms}', true)"
+    ))
+}
+
 /// Looks at the rows of a branch.
 pub(crate) fn stand(gid: &Gid, verb: Verb) -> AssertSqlSafe<String> {
     let mut text = format!("{RESET}; begin isolation level read committed; ");
