@@ -12,12 +12,12 @@ use accordant_protocol::json::Json;
 use accordant_protocol::wire::contract::{
     BranchEnd, FinishAnswer, FinishOrder, FinishReply, FinishVerb, Identity,
 };
-use futures_util::future::BoxFuture;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
+use futures_util::{FutureExt, StreamExt as _, stream};
 use sqlx::Row as _;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use crate::bounds;
 use crate::clock;
 use crate::crash::crash_point;
 use crate::engine::{Engine, Unanswered};
@@ -61,13 +61,16 @@ struct Overview {
     glimpses: BTreeMap<usize, Glimpse>,
 }
 
-/// Carries out one call. An order without an answer is unknown.
+/// Carries out one call. An order without an answer is unknown. One that cannot be carried out is
+/// answered by itself: a whole call that is refused would come again as it is, and with it the ends
+/// of other transactions.
 ///
 /// # Durability
 /// Each end that is reported is durable before it is returned.
 ///
 /// # Cancel safety
-/// Dropping the future leaves each order carried out or not; a repeat finds out.
+/// Dropping the future leaves each order carried out or not, or a confirm and a cancel at work; a
+/// repeat finds out.
 pub(crate) async fn finish(
     engine: &Arc<Engine>,
     orders: &[FinishOrder],
@@ -77,28 +80,75 @@ pub(crate) async fn finish(
             .watermarks
             .note(&order.gtid, order.watermark, clock::now());
     }
-    let ours: Vec<Order> = orders.iter().filter_map(Order::of).collect();
-    let Overview { identity, replicated, mut glimpses } = overview(engine, &ours).await?;
-    let mut works: Vec<BoxFuture<'_, Option<BranchEnd>>> = Vec::with_capacity(orders.len());
-    let mut nr = 0;
-    for order in orders {
-        works.push(match Order::of(order) {
-            Some(ours) => {
-                let glimpse = glimpses.remove(&nr).unwrap_or_default();
-                nr += 1;
-                let ending = Ending { engine, order: ours, identity: &identity, replicated };
-                ending.end(glimpse).boxed()
-            }
-            None => tcc::end(engine, order, &identity).boxed(),
-        });
-    }
-    let ends = stream::iter(works).buffered(FINISH_PARALLEL);
-    let ends: Vec<Option<BranchEnd>> = ends.collect().await;
-    let answers = orders.iter().zip(ends).filter_map(|(order, end)| {
-        let FinishOrder { gtid, branch, attempt, .. } = *order;
+    let Split { ours, tcc, faulty } = Split::of(orders);
+    let two_phase: Vec<Order> = ours.iter().map(|(_, order)| *order).collect();
+    let overview = overview(engine, &two_phase).await?;
+    let identity = overview.identity.clone();
+    // Side by side: they use connections of different pools, and a prepared branch, which holds
+    // locks, is not to wait for the work of a confirm.
+    let (mut ends, by_tcc) = tokio::join!(
+        end_two_phase(engine, ours, overview),
+        tcc::end_all(engine, tcc, &identity)
+    );
+    ends.extend(by_tcc);
+    ends.extend(faulty);
+    // The contract leaves the order open; that of the call is the easiest to read.
+    ends.sort_by_key(|(nr, _)| *nr);
+    let answers = ends.into_iter().filter_map(|(nr, end)| {
+        let FinishOrder { gtid, branch, attempt, .. } = *orders.get(nr)?;
         Some(FinishAnswer { gtid, branch, attempt, end: end? })
     });
     Ok(FinishReply { identity, answers: answers.collect() })
+}
+
+/// The place of an order in its call, and what is said of it.
+pub(crate) type End = (usize, Option<BranchEnd>);
+
+/// The orders of a call, by how they are carried out.
+#[derive(Default)]
+struct Split<'a> {
+    ours: Vec<(usize, Order)>,
+    tcc: Vec<(usize, &'a FinishOrder)>,
+    /// Those that cannot be, with their answers.
+    faulty: Vec<End>,
+}
+
+impl<'a> Split<'a> {
+    fn of(orders: &'a [FinishOrder]) -> Self {
+        let mut split = Self::default();
+        for (nr, order) in orders.iter().enumerate() {
+            if let Err(fault) = bounds::of_order(order) {
+                let FinishOrder { gtid, branch, .. } = order;
+                error!(%gtid, %branch, fault, "an order cannot be carried out");
+                split.faulty.push((nr, Some(later(&fault))));
+                continue;
+            }
+            match Order::of(order) {
+                Some(ours) => split.ours.push((nr, ours)),
+                None => split.tcc.push((nr, order)),
+            }
+        }
+        split
+    }
+}
+
+async fn end_two_phase(
+    engine: &Arc<Engine>,
+    orders: Vec<(usize, Order)>,
+    overview: Overview,
+) -> Vec<End> {
+    let Overview { identity, replicated, mut glimpses } = overview;
+    let identity = &identity;
+    let ends = orders.into_iter().enumerate().map(|(at, (nr, order))| {
+        let glimpse = glimpses.remove(&at).unwrap_or_default();
+        let ending = Ending { engine, order, identity, replicated };
+        async move { (nr, ending.end(glimpse).await) }
+    });
+    let ends: Vec<_> = ends.map(FutureExt::boxed).collect();
+    stream::iter(ends)
+        .buffer_unordered(FINISH_PARALLEL)
+        .collect()
+        .await
 }
 
 impl Order {

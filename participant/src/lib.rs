@@ -66,6 +66,7 @@
 
 mod act;
 mod barrier;
+mod bounds;
 mod branch;
 mod builder;
 mod check;

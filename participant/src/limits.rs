@@ -41,8 +41,8 @@ pub(crate) const SEAL_LOCK_TIMEOUT_MS: u64 = 200;
 /// branch. It holds a connection meanwhile, and is asked for again.
 pub(crate) const BARRIER_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a confirm or a cancel may work. Its order has no deadline, and other orders of the same
-/// call wait for it.
+/// How long a confirm or a cancel may work. Its order has no deadline, and it goes on when the reply
+/// to its call has been given.
 pub(crate) const CONFIRM_MS_MAX: u64 = 60_000;
 
 /// How often the local transaction of a call is opened: another one may win the race for a row, and
@@ -58,7 +58,12 @@ pub(crate) const LOOKS_MAX: usize = 6;
 /// The pause before the next look, while another session is ending the branch.
 pub(crate) const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Orders of one finish call that are carried out at the same time.
+/// How long the reply to a finish call waits for confirms and cancels: shorter than the five seconds
+/// for which a coordinator listens, since with its reply the ends of all other orders are lost.
+pub(crate) const FINISH_WAIT: Duration = Duration::from_secs(3);
+
+/// Orders of one finish call that are carried out at the same time, of two-phase branches and of
+/// TCC branches each.
 pub(crate) const FINISH_PARALLEL: usize = 8;
 
 /// The longest time a handler may work, whatever the deadline says. The server also ends a local

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use accordant_protocol::id::{BranchIndex, ParticipantName, Traceparent};
 use accordant_protocol::json::Json;
 use accordant_protocol::limits::{
-    CALL_BYTES_MAX, FINISH_ORDERS_MAX, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, UNITS_MAX,
+    CALL_BYTES_MAX, FINISH_ORDERS_MAX, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX,
 };
 use accordant_protocol::plan::Mode;
 use accordant_protocol::wire::contract::{
-    ACT_PATH, ActCall, FINISH_PATH, FinishCall, FinishOrder, FinishVerb, PREPARE_PATH, PrepareCall,
+    ACT_PATH, ActCall, FINISH_PATH, FinishCall, PREPARE_PATH, PrepareCall,
 };
 use accordant_protocol::wire::problem::{MEDIA_TYPE, Problem, ProblemCode};
 use axum::body::Bytes;
@@ -31,6 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{Instrument as _, info_span, warn};
 
 use crate::act;
+use crate::bounds;
 use crate::engine::{Engine, Unanswered};
 use crate::finish;
 use crate::prepare;
@@ -249,14 +250,12 @@ fn check_act(engine: &Engine, call: &ActCall) -> Result<(), Problem> {
 }
 
 fn check_size(field: &str, value: &Json, bytes_max: usize) -> Result<(), Problem> {
-    let bytes = value.text().len();
-    if bytes <= bytes_max {
-        return Ok(());
-    }
-    let detail = format!("{field}: it has {bytes} bytes; at most {bytes_max} may be");
-    Err(Problem::new(ProblemCode::TooLarge, detail))
+    bounds::of_size(field, value, bytes_max)
+        .map_err(|detail| Problem::new(ProblemCode::TooLarge, detail))
 }
 
+/// An order whose values are out of bounds is not looked for here: the others are to be carried out
+/// all the same.
 fn check_finish(engine: &Engine, call: &FinishCall) -> Result<(), Problem> {
     check_name(engine, &call.participant)?;
     let count = call.orders.len();
@@ -264,25 +263,10 @@ fn check_finish(engine: &Engine, call: &FinishCall) -> Result<(), Problem> {
         let detail = format!("orders: there are {count}; at most {FINISH_ORDERS_MAX} may be");
         return Err(Problem::new(ProblemCode::Invalid, detail));
     }
-    call.orders.iter().try_for_each(check_order)
-}
-
-fn check_order(order: &FinishOrder) -> Result<(), Problem> {
-    check_branch(order.branch)?;
-    match (order.verb, &order.work) {
-        (FinishVerb::Confirm | FinishVerb::Cancel, Some(work)) => {
-            check_size("work.payload", &work.payload, PAYLOAD_BYTES_MAX)
-        }
-        (FinishVerb::Commit | FinishVerb::Abort, None) => Ok(()),
-        (FinishVerb::Confirm | FinishVerb::Cancel, None) => {
-            let detail = "work: a confirm and a cancel say what they are about";
-            Err(Problem::new(ProblemCode::Invalid, detail))
-        }
-        (FinishVerb::Commit | FinishVerb::Abort, Some(_)) => {
-            let detail = "work: it belongs to a confirm or a cancel";
-            Err(Problem::new(ProblemCode::Invalid, detail))
-        }
-    }
+    call.orders
+        .iter()
+        .try_for_each(bounds::of_form)
+        .map_err(|detail| Problem::new(ProblemCode::Invalid, detail))
 }
 
 fn check_name(engine: &Engine, meant: &ParticipantName) -> Result<(), Problem> {
@@ -297,14 +281,7 @@ fn check_name(engine: &Engine, meant: &ParticipantName) -> Result<(), Problem> {
 }
 
 fn check_branch(branch: BranchIndex) -> Result<(), Problem> {
-    if usize::from(branch.0) < UNITS_MAX {
-        return Ok(());
-    }
-    let detail = format!(
-        "branch: it is {branch}, and the highest is {}",
-        UNITS_MAX - 1
-    );
-    Err(Problem::new(ProblemCode::Invalid, detail))
+    bounds::of_branch(branch).map_err(|detail| Problem::new(ProblemCode::Invalid, detail))
 }
 
 fn answer<T: Serialize>(answered: Result<T, Unanswered>) -> Response {

@@ -10,12 +10,15 @@ use accordant_protocol::limits::REASON_BYTES_MAX;
 use accordant_protocol::wire::contract::{
     BranchEnd, FinishOrder, FinishVerb, Identity, PrepareCall, PrepareReply, Vote, cut,
 };
-use tracing::{error, warn};
+use futures_util::{FutureExt, StreamExt as _, stream};
+use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument as _, error, warn};
 
 use crate::barrier::{self, Crossed, Crossing, Refusals, Task, Verb};
 use crate::clock;
 use crate::engine::{Engine, Unanswered};
-use crate::limits::CONFIRM_MS_MAX;
+use crate::finish::End;
+use crate::limits::{CONFIRM_MS_MAX, FINISH_PARALLEL, FINISH_WAIT};
 use crate::metric;
 use crate::refusal::Refusal;
 
@@ -65,15 +68,55 @@ pub(crate) async fn reserve(
     Ok(PrepareReply { attempt: call.attempt, identity, vote })
 }
 
+/// Carries out the confirms and cancels of one call, and answers while its caller still listens:
+/// what has not ended by then goes on, and is *in progress*. A repeat finds what came of it.
+///
+/// # Durability
+/// Each end is durable before it is returned.
+///
+/// # Cancel safety
+/// Dropping the future leaves those that have begun at work.
+pub(crate) async fn end_all(
+    engine: &Arc<Engine>,
+    orders: Vec<(usize, &FinishOrder)>,
+    identity: &Identity,
+) -> Vec<End> {
+    let until = Instant::now() + FINISH_WAIT;
+    let ends = orders.into_iter().map(|(nr, order)| {
+        let (engine, identity) = (Arc::clone(engine), identity.clone());
+        async move { (nr, end_until(until, engine, order.clone(), identity).await) }
+    });
+    let ends: Vec<_> = ends.map(FutureExt::boxed).collect();
+    stream::iter(ends)
+        .buffer_unordered(FINISH_PARALLEL)
+        .collect()
+        .await
+}
+
+/// Works in a task of its own. How many there are is bounded by the connections for branches.
+async fn end_until(
+    until: Instant,
+    engine: Arc<Engine>,
+    order: FinishOrder,
+    identity: Identity,
+) -> Option<BranchEnd> {
+    if Instant::now() >= until {
+        return Some(BranchEnd::InProgress);
+    }
+    let working = Arc::clone(&engine);
+    let work = async move { end(&working, &order, &identity).await };
+    let work = engine.tasks.spawn(work.in_current_span());
+    match timeout_at(until, work).await {
+        Ok(ended) => ended.unwrap_or(None),
+        Err(_) => Some(BranchEnd::InProgress),
+    }
+}
+
 /// Carries out a confirm or a cancel. `None` if nothing is known.
 ///
 /// # Durability
 /// Each end is durable before it is returned.
-pub(crate) async fn end(
-    engine: &Arc<Engine>,
-    order: &FinishOrder,
-    identity: &Identity,
-) -> Option<BranchEnd> {
+async fn end(engine: &Arc<Engine>, order: &FinishOrder, identity: &Identity) -> Option<BranchEnd> {
     let gid = Gid { gtid: order.gtid, branch: order.branch };
     let Some(crossing) = crossing(engine, order, gid) else {
         return Some(later("the order does not say what to confirm or to cancel"));

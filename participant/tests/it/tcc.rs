@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use accordant_participant::protocol::id::Gtid;
+use accordant_participant::protocol::id::{BranchIndex, Gtid};
 use accordant_participant::protocol::json::Json;
 use accordant_participant::protocol::time::Timestamp;
 use accordant_participant::protocol::wire::contract::{
@@ -303,6 +303,91 @@ async fn one_call_ends_branches_of_every_kind() {
         }
         assert_eq!(both(&bank).await, (89, 110));
     }
+}
+
+#[tokio::test]
+async fn order_that_cannot_be_carried_out_keeps_no_other_from_its_end() {
+    let bank = bank().await;
+    let participant = builder(&bank).connect().await.unwrap();
+    let (prepared, reserved) = (fresh(), fresh());
+    is_yes(&prepare(&participant, &reserve(reserved, 10)).await);
+    is_yes(&prepare(&participant, &debit_call(prepared, 1)).await);
+    let work = |payload: serde_json::Value| {
+        let payload = Json::from_value(&payload).unwrap();
+        Some(Work { operation: "reserve".parse().unwrap(), payload })
+    };
+    let faulty = |verb, work| FinishOrder { work, ..order(fresh(), verb) };
+    let beyond = FinishOrder { branch: BranchIndex(96), ..order(fresh(), FinishVerb::Abort) };
+    let large = || work(json!("x".repeat(64 * 1024)));
+    let cases = [
+        (faulty(FinishVerb::Confirm, large()), "at most 65536"),
+        (faulty(FinishVerb::Cancel, large()), "at most 65536"),
+        (beyond, "the highest is 95"),
+    ];
+    let mut orders: Vec<_> = cases.iter().map(|(order, _)| order.clone()).collect();
+    orders.push(tcc_order(reserved, FinishVerb::Confirm, 10));
+    orders.push(order(prepared, FinishVerb::Commit));
+    let reply = finish_many(&participant, orders).await;
+    assert_eq!(reply.answers.len(), 5);
+    let end = |gtid| {
+        let answer = reply.answers.iter().find(|answer| answer.gtid == gtid);
+        answer.unwrap().end.clone()
+    };
+    assert_eq!(end(prepared), COMMITTED);
+    assert_eq!(end(reserved), COMMITTED);
+    for (order, part) in cases {
+        let BranchEnd::RetryLater { reason } = end(order.gtid) else {
+            panic!("{part}: {:?}", end(order.gtid))
+        };
+        assert!(reason.contains(part), "{reason}");
+        assert!(bank.rows(order.gtid).await.is_empty(), "{part}");
+    }
+}
+
+#[tokio::test]
+async fn commit_does_not_wait_for_the_confirms_of_its_call() {
+    async fn gated(branch: &mut Branch, _: Debit, _: Option<i64>) -> Result<(), Refusal> {
+        let gate = branch.state::<Arc<Gate>>()?;
+        gate.arrived.add_permits(1);
+        gate.go_on.acquire().await.unwrap().forget();
+        Ok(())
+    }
+    let bank = bank().await;
+    let gate = Arc::new(Gate { arrived: Semaphore::new(0), go_on: Semaphore::new(0) });
+    let builder = bank.builder().state(Arc::clone(&gate));
+    let builder = builder.tcc("reserve", debit, gated, release);
+    let participant = builder.connect().await.unwrap();
+    let (prepared, reserved) = (fresh(), [(); 12].map(|()| fresh()));
+    for gtid in reserved {
+        is_yes(&prepare(&participant, &reserve(gtid, 1)).await);
+    }
+    is_yes(&prepare(&participant, &debit_call(prepared, 1)).await);
+    let confirms = reserved.map(|gtid| tcc_order(gtid, FinishVerb::Confirm, 1));
+    let mut orders = confirms.to_vec();
+    orders.push(order(prepared, FinishVerb::Commit));
+    // The confirms cannot end before the reply has come.
+    let reply = finish_many(&participant, orders).await;
+    assert_eq!(reply.answers.len(), 13);
+    for answer in reply.answers {
+        let expected = match answer.gtid == prepared {
+            true => COMMITTED,
+            false => BranchEnd::InProgress,
+        };
+        assert_eq!(answer.end, expected);
+    }
+    assert_eq!(both(&bank).await, (87, 100));
+    // They have gone on, and each takes effect once.
+    gate.go_on.add_permits(100);
+    loop {
+        let reply = finish_many(&participant, confirms.to_vec()).await;
+        if reply.answers.iter().all(|it| it.end == COMMITTED) {
+            break;
+        }
+        let ended =
+            |end: &BranchEnd| matches!(end, BranchEnd::Aborted | BranchEnd::RetryLater { .. });
+        assert!(!reply.answers.iter().any(|it| ended(&it.end)), "{reply:?}");
+    }
+    assert_eq!(gate.arrived.available_permits(), 12);
 }
 
 #[tokio::test]
