@@ -57,8 +57,13 @@ impl From<CoordinatorError> for LocalError {
     }
 }
 
-/// Why the marker was not written. **The service's transaction has failed and must be rolled
-/// back**; PostgreSQL does not commit it any more.
+/// Why the marker was not written. **Roll back the outer transaction**, and with it the work that
+/// the message is about.
+///
+/// PostgreSQL itself refuses to commit a transaction in which the marker has failed. But where it
+/// was written inside a savepoint, which a nested `begin` of sqlx is, rolling that back revives the
+/// outer transaction: committed then, its work is done and its message is never sent. Nothing that
+/// is written inside a savepoint can prevent that, so mark outside of any.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MarkError {
@@ -137,14 +142,15 @@ impl LocalMessage {
     /// Writes the marker in the transaction that is open on this connection, to the participant's
     /// database: the message is sent if and only if that transaction commits.
     ///
-    /// The transaction is made to commit with `synchronous_commit` on.
+    /// The transaction is made to commit with `synchronous_commit` on. Call it outside of any
+    /// savepoint (a nested `begin` of sqlx): a savepoint that is rolled back takes the marker along.
     ///
     /// # Durability
     /// None of its own: the message is as durable as the transaction. Until that has ended the
     /// coordinator cannot give the message up: it waits.
     ///
     /// # Errors
-    /// [`MarkError`]: the transaction must be rolled back.
+    /// [`MarkError`]: the outer transaction must be rolled back, not only a savepoint in it.
     pub async fn mark(&self, connection: &mut PgConnection) -> Result<(), MarkError> {
         let minted = i64::try_from(self.gtid.minted().as_millis()).unwrap_or(i64::MAX);
         let marked = sqlx::query(statement::MARK)

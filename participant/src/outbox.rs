@@ -43,8 +43,8 @@ pub enum SendError {
     /// No id could be made.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// The database refused: the role needs `insert` on accordant.outbox. The transaction has
-    /// failed and must be rolled back.
+    /// The database refused: the role needs `insert` on accordant.outbox. The outer transaction must
+    /// be rolled back, not only a savepoint in it: its work would be committed without its message.
     #[error("the message could not be written")]
     Database(#[from] sqlx::Error),
 }

@@ -103,6 +103,26 @@ async fn message_that_is_asked_about_before_it_is_marked_can_never_be_marked() {
     }
 }
 
+/// Not what a service should do, but what PostgreSQL lets it do: hence the warning at `MarkError`.
+#[tokio::test]
+async fn mark_that_failed_inside_a_savepoint_does_not_keep_the_outer_transaction_from_committing() {
+    let gtid = fresh();
+    let (bank, _stub, participant) = started(gtid).await;
+    let message = begun(&participant, gtid).await;
+    assert_eq!(abort(&participant, gtid).await, BranchEnd::Aborted);
+    let mut service = bank.admin().await;
+    let mut outer = service.begin().await.unwrap();
+    sqlx::query(SPEND).execute(&mut *outer).await.unwrap();
+    let mut savepoint = outer.begin().await.unwrap();
+    let refused = message.mark(&mut savepoint).await.unwrap_err();
+    assert!(refused.to_string().contains("roll back"), "{refused}");
+    savepoint.rollback().await.unwrap();
+    outer.commit().await.unwrap();
+    // The work is there, and its message never goes out.
+    assert_eq!(bank.cents().await, 70);
+    assert_eq!(abort(&participant, gtid).await, BranchEnd::Aborted);
+}
+
 #[tokio::test]
 async fn abort_does_not_seal_past_a_local_transaction_that_is_open() {
     let gtid = fresh();
