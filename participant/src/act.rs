@@ -54,9 +54,13 @@ fn crossing<'a>(engine: &'a Engine, call: &'a ActCall) -> Crossing<'a> {
     }
 }
 
-/// An operation that is not known here is asked for again, unlike that of a two-phase branch: it
-/// may belong to a later version of the service, and a message or a compensation has nobody left
-/// who could take a no.
+/// A message or a retriable step must be done, so its no is not stored: the coordinator calls an
+/// operator, and the call that comes after the service was mended is to succeed.
+///
+/// An operation that is not known here is asked for again, unlike that of a two-phase branch: it may
+/// belong to a later version of the service. Neither no would be right, since the call does not say
+/// what the plan makes of it: a stored one could never be mended for a message, and one that is only
+/// said could be followed by a late repeat that does what its saga counts as refused.
 fn task<'a>(engine: &'a Engine, call: &ActCall) -> (Verb, Result<Task<'a>, Refusal>, Refusals) {
     let action = engine.operations.actions.get(&call.operation);
     let unknown = || Refusal::later(Refusal::unknown_operation(&call.operation).detail());
@@ -65,7 +69,7 @@ fn task<'a>(engine: &'a Engine, call: &ActCall) -> (Verb, Result<Task<'a>, Refus
             Some(action) => {
                 let refusals = match action.refusable {
                     true => Refusals::Stored,
-                    false => Refusals::Later,
+                    false => Refusals::Said,
                 };
                 (Verb::Act, Ok(Task::First(&*action.act)), refusals)
             }

@@ -223,8 +223,13 @@ impl Builder {
     /// Adds an operation that messages and the retriable steps of sagas are sent to. It is done
     /// once and has no compensation.
     ///
-    /// Its sender has committed, so there is no no: a refusal of the handler is not stored, it asks
-    /// for the next attempt, and the coordinator shows it as the reason.
+    /// Its sender has committed, so it must be done. What the handler refuses is not stored: the
+    /// coordinator stops and calls an operator, who has it tried again once the cause is mended. A
+    /// handler that only wants to be asked again says so by
+    /// [`Refusal::later`](crate::Refusal::later).
+    ///
+    /// Plans must call it by messages and retriable steps only. To another step a no is final, and
+    /// here nothing keeps a late repeat of the refused call from being done.
     pub fn message<A, P, R>(self, name: &str, act: A) -> Self
     where
         A: for<'b> Handler<'b, P, R> + 'static,

@@ -76,7 +76,8 @@ pub(crate) struct Action {
     pub act: Box<dyn Operation>,
     /// Absent where there is nothing to make good.
     pub compensate: Option<Box<dyn Sequel>>,
-    /// Whether the act may be refused. A message may not: its sender has committed.
+    /// Whether a no of the act stands for good. That of a message does not: its sender has committed,
+    /// so an operator must have it done all the same.
     pub refusable: bool,
 }
 

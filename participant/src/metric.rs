@@ -45,6 +45,12 @@ pub(crate) fn error(engine: &Engine, code: Option<String>) {
         .increment(1);
 }
 
+/// A call found no handler: the service has no such operation, or nothing that makes it good.
+pub(crate) fn no_handler(engine: &Engine, verb: &'static str) {
+    counter!("accordant_no_handler_total", "participant" => name(engine), "verb" => verb)
+        .increment(1);
+}
+
 /// A handler ended its own transaction: its effects may be committed.
 pub(crate) fn handler_ended(engine: &Engine) {
     counter!("accordant_handler_ended_total", "participant" => name(engine)).increment(1);

@@ -9,7 +9,8 @@ use accordant_protocol::wire::contract;
 use crate::sqlstate;
 
 /// Why a handler cannot do its work. A two-phase branch or a reservation is then refused, and with
-/// it the whole transaction; an action is refused for good, and its saga turns back.
+/// it the whole transaction; an action is refused for good, and its saga turns back; a message, a
+/// retriable step or a compensation, which must be done, waits for an operator.
 ///
 /// An [`sqlx::Error`] becomes one by `?`: a lost race or a lack of resources is
 /// [`retryable`](Self::retryable) and refuses a two-phase branch only, whose locks others may wait

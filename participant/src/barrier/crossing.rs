@@ -59,9 +59,9 @@ pub(crate) enum Task<'a> {
 pub(crate) enum Refusals {
     /// It is stored before it is said, so that no repeat can succeed.
     Stored,
-    /// It is said, and the next attempt may succeed.
+    /// It is said, so that an operator is called, and the next attempt may succeed.
     Said,
-    /// It cannot be: the next attempt must succeed.
+    /// It is not said: it is asked for again.
     Later,
 }
 
@@ -207,7 +207,13 @@ async fn work(
     crash_point!("participant.act.before_work");
     let result = rows.first_result();
     let worked = match &crossing.task {
-        Err(refusal) => Worked::Refused(refusal.clone()),
+        Err(refusal) => {
+            // Ordinary while a new version is rolled out. After that nobody but this log and this
+            // counter tells of it: it may be asked for again for as long as its plan lasts.
+            warn!(%gid, %refusal, "a call finds no handler in this version of the service");
+            metric::no_handler(engine, crossing.verb.op());
+            Worked::Refused(refusal.clone())
+        }
         Ok(Task::First(handler)) => {
             work::run(operation, deadline, handler.run(&mut branch, payload)).await
         }
@@ -284,10 +290,19 @@ async fn refused(
 ) -> Result<Answer, Unanswered> {
     let crossed = match (refusal.kind(), crossing.refusals) {
         (Kind::No, Refusals::Stored) => return skip(engine, crossing, lease, refusal).await,
-        (Kind::No, Refusals::Said) => Crossed::Refused(refusal.clone().into_wire()),
+        (Kind::No, Refusals::Said) => {
+            put_back(lease, &refusal).await;
+            return say(engine, crossing, refusal).await;
+        }
         (Kind::InProgress(after_ms), _) => Crossed::InProgress(after_ms),
         (Kind::No | Kind::Passing | Kind::Later, _) => later(&refusal.to_string()),
     };
+    put_back(lease, &refusal).await;
+    Ok((crossed, identity))
+}
+
+/// Rolls back what the handler did.
+async fn put_back(lease: Option<Lease>, refusal: &Refusal) {
     // A session that has a stale plan would say so again and again.
     let reusable = refusal.code() != STALE_PLAN;
     if let Some(mut lease) = lease
@@ -296,6 +311,24 @@ async fn refused(
     {
         lease.release();
     }
+}
+
+/// Says no, and stores nothing. A handler that has committed by itself has committed its row as
+/// well: then what it refuses is done, and no operator is called for it.
+async fn say(
+    engine: &Engine,
+    crossing: &Crossing<'_>,
+    refusal: Refusal,
+) -> Result<Answer, Unanswered> {
+    let (stands, identity) = look(engine, crossing).await?;
+    let crossed = match stands {
+        Crossed::Later(_) => Crossed::Refused(refusal.into_wire()),
+        Crossed::Done(_)
+        | Crossed::Refused(_)
+        | Crossed::Undone(_)
+        | Crossed::Confirmed(_)
+        | Crossed::InProgress(_) => stands,
+    };
     Ok((crossed, identity))
 }
 

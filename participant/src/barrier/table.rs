@@ -40,7 +40,8 @@ pub(crate) enum Verb {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Deed {
     /// Runs the handler, stores its result in the row, and commits both. A refusal is answered
-    /// after the row has been stored as skipped instead.
+    /// after the row has been stored as skipped instead, but for what must be done: there nothing is
+    /// stored.
     Work,
     /// The same with the handler of the verb, which gets the stored result of `act` or `try`. On a
     /// refusal nothing is stored.

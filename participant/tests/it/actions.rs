@@ -344,10 +344,12 @@ async fn message_is_done_once_and_cannot_be_refused_or_made_good() {
     let undo = act(&participant, &pay(gtid, Compensate, 30)).await;
     is_refused(&undo, "accordant.no_compensation");
     assert_eq!(bank.cents().await, 70);
-    // It waits until it can be done.
+    // What it says no to waits for an operator, and can be done then.
     let poor = pay(fresh(), Act, 300);
-    is_later(&act(&participant, &poor).await, "insufficient_funds");
-    assert!(bank.rows(poor.gtid).await.is_empty());
+    for _ in 0..2 {
+        is_refused(&act(&participant, &poor).await, "insufficient_funds");
+        assert!(bank.rows(poor.gtid).await.is_empty());
+    }
     bank.run("update account set cents = 300 where id = 1")
         .await;
     is_done(&act(&participant, &poor).await, Some("0"));
@@ -358,6 +360,142 @@ async fn message_is_done_once_and_cannot_be_refused_or_made_good() {
     is_refused(&late, "accordant.too_late");
 }
 
+/// Refuses, panics, or is done, as its payload says.
+async fn moody(branch: &mut Branch, mood: String) -> Result<String, Refusal> {
+    sqlx::query(SPEND).execute(branch.connection()).await?;
+    match mood.as_str() {
+        "refuse" => Err(Refusal::new("no", "not today")),
+        "panic" => panic!("on purpose"),
+        "talk" => Ok("x".repeat(16 * 1024)),
+        _ => Ok(mood),
+    }
+}
+
+async fn mended(_: &mut Branch, _: Value) -> Result<(), Refusal> {
+    Ok(())
+}
+
+/// What a service answers of which a version is bad, and what it answers once that is mended.
+async fn no_of_each_kind(bank: &Bank, kind: &str) -> Vec<(String, Vec<String>, ActAnswer)> {
+    async fn undo<P: Send, R: Send>(_: &mut Branch, _: P, _: Option<R>) -> Result<(), Refusal> {
+        Ok(())
+    }
+    let builder = bank.builder();
+    let bad = match kind {
+        "action" => builder.action("moody", moody, undo::<String, String>),
+        "pivot" => builder.pivot("moody", moody),
+        _ => builder.retriable("moody", moody),
+    };
+    let builder = bank.builder();
+    let good = match kind {
+        "action" => builder.action("moody", mended, undo::<Value, ()>),
+        "pivot" => builder.pivot("moody", mended),
+        _ => builder.retriable("moody", mended),
+    };
+    let (bad, good) = (bad.connect().await.unwrap(), good.connect().await.unwrap());
+    let mut answers = Vec::new();
+    for payload in [
+        json!("refuse"),
+        json!("panic"),
+        json!({"not": "text"}),
+        json!("talk"),
+    ] {
+        let call = act_call(fresh(), Act, "moody", payload);
+        let mut codes = Vec::new();
+        while codes.len() < 2 {
+            match act(&bad, &call).await {
+                ActAnswer::Refused { refusal } => codes.push(refusal.code),
+                // The session of a handler that panicked ends when the server notices.
+                ActAnswer::InProgress { .. } => {}
+                answer @ (ActAnswer::Done { .. } | ActAnswer::RetryLater { .. } | _) => {
+                    panic!("{kind}: {answer:?}")
+                }
+            }
+        }
+        assert_eq!(codes[0], codes[1], "{kind}");
+        assert_eq!(bank.cents().await, 100, "{kind}");
+        let rows = bank.rows(call.gtid).await;
+        answers.push((codes.remove(0), rows, act(&good, &call).await));
+    }
+    answers
+}
+
+const NOES: [&str; 4] = [
+    "no",
+    "accordant.handler_panicked",
+    "accordant.payload",
+    "accordant.result_too_large",
+];
+
+#[tokio::test]
+async fn no_of_an_action_or_a_pivot_is_stored_and_stands_whatever_comes_later() {
+    for kind in ["action", "pivot"] {
+        let answers = no_of_each_kind(&bank().await, kind).await;
+        for ((code, rows, later), expected) in answers.into_iter().zip(NOES) {
+            assert_eq!(code, expected, "{kind}");
+            assert_eq!(rows, ["act skipped"], "{kind}");
+            is_refused(&later, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_of_a_retriable_step_calls_an_operator_and_is_done_once_its_service_is_mended() {
+    let answers = no_of_each_kind(&bank().await, "retriable").await;
+    for ((code, rows, later), expected) in answers.into_iter().zip(NOES) {
+        assert_eq!(code, expected);
+        assert!(rows.is_empty(), "{expected}: {rows:?}");
+        is_done(&later, None);
+    }
+}
+
+#[tokio::test]
+async fn message_or_compensation_that_ends_its_transaction_is_answered_by_what_it_left() {
+    async fn commits(branch: &mut Branch, sql: String, _: Option<()>) -> Result<(), Refusal> {
+        crate::support::run_sql(branch, sql).await
+    }
+    async fn idle(_: &mut Branch, _: String) -> Result<(), Refusal> {
+        Ok(())
+    }
+    async fn commits_and_refuses(branch: &mut Branch, sql: String) -> Result<(), Refusal> {
+        crate::support::run_sql(branch, sql).await?;
+        Err(Refusal::new("no", "too late to say so"))
+    }
+    let bank = bank().await;
+    let builder = bank.builder().message("post", crate::support::run_sql);
+    let builder = builder.message("regret", commits_and_refuses);
+    let builder = builder.action("undo", idle, commits);
+    let participant = builder.connect().await.unwrap();
+    let committed = json!(format!("{SPEND}; commit"));
+    let lost = json!(format!("rollback; begin; {SPEND}"));
+    let mut cents = 100;
+    for operation in ["post", "regret"] {
+        let call = act_call(fresh(), Act, operation, committed.clone());
+        cents -= 30;
+        for _ in 0..2 {
+            is_done(&act(&participant, &call).await, None);
+            assert_eq!(bank.cents().await, cents, "{operation}");
+        }
+    }
+    let call = act_call(fresh(), Act, "post", lost.clone());
+    let answer = act(&participant, &call).await;
+    is_refused(&answer, "accordant.handler_ended_transaction");
+    assert!(bank.rows(call.gtid).await.is_empty());
+    bank.run("update account set cents = 100 where id = 1")
+        .await;
+    for (payload, is_there) in [(committed, true), (lost, false)] {
+        let gtid = fresh();
+        let call = |verb| act_call(gtid, verb, "undo", payload.clone());
+        is_done(&act(&participant, &call(Act)).await, None);
+        let undone = act(&participant, &call(Compensate)).await;
+        match is_there {
+            true => is_done(&undone, None),
+            false => is_refused(&undone, "accordant.handler_ended_transaction"),
+        }
+    }
+    assert_eq!(bank.cents().await, 70);
+}
+
 #[tokio::test]
 async fn unknown_operation_is_asked_for_again_and_compensated_if_it_never_came() {
     let bank = bank().await;
@@ -365,6 +503,25 @@ async fn unknown_operation_is_asked_for_again_and_compensated_if_it_never_came()
     let call = act_call(fresh(), Act, "of_tomorrow", json!(1));
     is_later(&act(&participant, &call).await, "of_tomorrow");
     assert!(bank.rows(call.gtid).await.is_empty());
+    // The version that has it does it, whatever it is to the plan.
+    for kind in ["action", "pivot", "retriable"] {
+        let waiting = act_call(fresh(), Act, "of_tomorrow", json!(1));
+        is_later(&act(&participant, &waiting).await, "of_tomorrow");
+        let builder = bank.builder();
+        let tomorrow = match kind {
+            "action" => builder.action(
+                "of_tomorrow",
+                mended,
+                async |_: &mut Branch, _: Value, _: Option<()>| Ok(()),
+            ),
+            "pivot" => builder.pivot("of_tomorrow", mended),
+            _ => builder.retriable("of_tomorrow", mended),
+        };
+        is_done(
+            &act(&tomorrow.connect().await.unwrap(), &waiting).await,
+            None,
+        );
+    }
     let undo = act_call(call.gtid, Compensate, "of_tomorrow", json!(1));
     is_done(&act(&participant, &undo).await, None);
     // One that is done by a later version waits for it.
