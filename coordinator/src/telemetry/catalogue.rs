@@ -28,6 +28,8 @@ pub const METRICS: &[Entry] = &[
     ("accordant_in_doubt_oldest_seconds", Kind::Gauge, "Age of the oldest transaction with such a branch, by participant and shard."),
     ("accordant_stuck_actions", Kind::Gauge, "Actions that wait for an operator, by shard."),
     ("accordant_oldest_stuck_seconds", Kind::Gauge, "How long the oldest of them has waited, by shard."),
+    ("accordant_overdue_transactions", Kind::Gauge, "Open past their deadline, with calls in vain, by shard."),
+    ("accordant_oldest_overdue_seconds", Kind::Gauge, "How long the deadline of the oldest of them has passed, by shard."),
     ("accordant_calls_total", Kind::Counter, "Calls to participants, by participant, verb and answer."),
     ("accordant_inquiries_total", Kind::Counter, "Questions of participants about outcomes, by verdict."),
     ("accordant_participant_halted", Kind::Gauge, "1 if a participant answers from another or an older database."),

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use accordant_protocol::calls::Calls;
 use accordant_protocol::effect::Entry;
 use accordant_protocol::id::ParticipantName;
-use accordant_protocol::node::Node;
+use accordant_protocol::node::{Node, Transaction};
 use accordant_protocol::plan::{Mode, Plan};
 use accordant_protocol::record::Record;
 use accordant_protocol::time::Timestamp;
@@ -109,11 +110,33 @@ pub fn gauges(shard: ShardIndex, node: &Node) {
     let since: Vec<Timestamp> = stuck.filter_map(|action| action.stuck_at).collect();
     let oldest = since.iter().min().copied().unwrap_or_else(clock::now);
     gauge!("accordant_stuck_actions", "shard" => shard.clone()).set(as_float(since.len()));
-    gauge!("accordant_oldest_stuck_seconds", "shard" => shard).set(seconds_since(oldest));
+    gauge!("accordant_oldest_stuck_seconds", "shard" => shard.clone()).set(seconds_since(oldest));
+    overdue(shard, node);
     for (name, _) in node.halted() {
         let name = name.as_str().to_owned();
         gauge!("accordant_participant_halted", "participant" => name).set(1.0);
     }
+}
+
+fn overdue(shard: String, node: &Node) {
+    let now = clock::now();
+    let overdue = node.transactions().filter(|it| is_overdue(it, now));
+    let deadlines: Vec<Timestamp> = overdue.map(|it| it.begun().deadline).collect();
+    let oldest = deadlines.iter().min().copied().unwrap_or(now);
+    let count = as_float(deadlines.len());
+    gauge!("accordant_overdue_transactions", "shard" => shard.clone()).set(count);
+    gauge!("accordant_oldest_overdue_seconds", "shard" => shard).set(seconds_since(oldest));
+}
+
+/// Whether a transaction's time is over while something of it is called in vain: past its pivot, or on
+/// its way back, that is repeated for as long as its plan says, which may be for ever. What waits for
+/// its time, such as a delayed message, is not late.
+fn is_overdue(transaction: &Transaction, now: Timestamp) -> bool {
+    let course = transaction.course();
+    let branches = course.branches().map(|branch| &branch.calls);
+    let actions = course.actions().iter().map(|action| &action.calls);
+    let in_vain = |calls: &Calls| calls.last_error.is_some();
+    transaction.begun().deadline <= now && branches.chain(actions).any(in_vain)
 }
 
 fn seconds_since(time: Timestamp) -> f64 {

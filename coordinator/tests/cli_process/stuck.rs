@@ -152,120 +152,30 @@ fn a_decision_that_cannot_be_ends_with_a_code_that_says_why() {
     let serving = Serving::start(&["--participant", &format!("shop={}", shop(&undo))]);
     let id = stuck(&serving, "k1");
     let other = id.replacen("acc.", "acd.", 1);
-    for (arguments, code) in [
+    let who = ["--by", "a", "--reason", "b"];
+    for (id, arguments, who, code) in [
+        (&id, "1 compensate --retry", &who[..], 11),
+        (&id, "0 act --retry", &who, 11),
+        (&id, "7 compensate --retry", &who, 8),
+        (&other, "0 compensate --retry", &who, 8),
         (
-            &[
-                &id,
-                "1",
-                "compensate",
-                "--retry",
-                "--by",
-                "a",
-                "--reason",
-                "b",
-            ][..],
+            &id,
+            "0 compensate --retry",
+            &["--by", " ", "--reason", "b"],
             11,
         ),
-        (
-            &[
-                &id,
-                "7",
-                "compensate",
-                "--retry",
-                "--by",
-                "a",
-                "--reason",
-                "b",
-            ],
-            8,
-        ),
-        (
-            &[
-                &other,
-                "0",
-                "compensate",
-                "--retry",
-                "--by",
-                "a",
-                "--reason",
-                "b",
-            ],
-            8,
-        ),
-        (
-            &[
-                &id,
-                "0",
-                "compensate",
-                "--retry",
-                "--by",
-                " ",
-                "--reason",
-                "b",
-            ],
-            11,
-        ),
-        (&[&id, "0", "compensate", "--retry", "--by", "a"], 2),
-        (&[&id, "0", "compensate", "--by", "a", "--reason", "b"], 2),
-        (
-            &[
-                &id,
-                "0",
-                "compensate",
-                "--retry",
-                "--skip",
-                "--by",
-                "a",
-                "--reason",
-                "b",
-            ],
-            2,
-        ),
-        (
-            &[
-                &id,
-                "0",
-                "compensate",
-                "--skip",
-                "--result",
-                "1",
-                "--by",
-                "a",
-                "--reason",
-                "b",
-            ],
-            2,
-        ),
-        (
-            &[
-                &id,
-                "0",
-                "compensate",
-                "--done",
-                "--result",
-                "{",
-                "--by",
-                "a",
-                "--reason",
-                "b",
-            ],
-            2,
-        ),
-        (
-            &[
-                &id,
-                "300",
-                "compensate",
-                "--retry",
-                "--by",
-                "a",
-                "--reason",
-                "b",
-            ],
-            2,
-        ),
+        (&id, "0 compensate --not-done", &who, 11),
+        (&id, "0 compensate --retry", &who[..2], 2),
+        (&id, "0 compensate", &who, 2),
+        (&id, "0 --retry", &who, 2),
+        (&id, "0 prepare --retry", &who, 2),
+        (&id, "0 compensate --retry --skip", &who, 2),
+        (&id, "0 compensate --skip --result 1", &who, 2),
+        (&id, "0 compensate --done --result {", &who, 2),
+        (&id, "300 compensate --retry", &who, 2),
     ] {
-        let ran = serving.ask(&[&["resolve"], arguments].concat());
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let ran = serving.ask(&[&["resolve", id], &arguments[..], who].concat());
         assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");
     }
     assert_eq!(serving.ask(&["stuck", "--json"]).json()["count"], 1);

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use crate::http;
-use crate::world::{JournalKind, died};
+use crate::world::{JournalKind, World, died};
 
 use super::stage::Stage;
 
@@ -243,4 +243,39 @@ async fn what_an_operator_decides_survives_a_coordinator_that_dies() -> anyhow::
         ensure!(status["actions"][0]["state"] == "compensated", "{status}");
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_repeated_for_ever_is_seen_once_its_time_is_over() -> anyhow::Result<()> {
+    let stage = Stage::start(JournalKind::Sqlite).await?;
+    let gauge = async |value: &str| {
+        let is_so = async |world: &World| {
+            let metrics = world.metrics().await?;
+            let mut lines = metrics.lines();
+            let named = |it: &str| it.starts_with("accordant_overdue_transactions{");
+            Ok(lines.any(|it| named(it) && it.ends_with(value)))
+        };
+        let what = format!("the gauge shows{value}");
+        stage
+            .world
+            .until(&what, Duration::from_secs(10), is_so)
+            .await
+    };
+    let path = Stage::path("overdue", "tell", "act", "until-done");
+    let to = json!({"participant": "desk", "act": {"path": path},
+        "retry": {"pause_ms": 20, "pause_ms_max": 100}});
+    let later = json!({"delay_ms": 60_000, "to": [{"participant": "bank-a", "operation": "note",
+        "payload": {"transfer": "later", "account": 1, "cents": 0}}]});
+    for (key, message) in [("overdue", json!({"to": [to]})), ("later", later)] {
+        let steps = json!([{"name": "tell", "message": message}]);
+        let body = json!({"steps": steps, "wait": "accepted", "timeout_ms": 1_000}).to_string();
+        let url = format!("{}/v1/transactions", stage.world.url());
+        let reply = http::post_with(&url, body, &[("idempotency-key", key)]).await?;
+        ensure!(reply.status == 202, "{} {}", reply.status, reply.text);
+    }
+    // The one that waits for its time is not late.
+    gauge(" 1").await?;
+    stage.desk.let_go("overdue");
+    stage.ended("overdue").await?;
+    gauge(" 0").await
 }
