@@ -213,14 +213,43 @@ async fn waiting_for_a_standby(bank: &Bank) -> i64 {
         .get(0)
 }
 
+/// From now on commits wait for a standby, and there is none.
+///
+/// That new sessions know the setting is not enough: a commit waits only once the checkpointer has read
+/// it too. So one is tried until it waits, and let go then.
+async fn make_commits_wait(bank: &Bank) {
+    bank.run("alter system set synchronous_standby_names = 'nobody'")
+        .await;
+    bank.run("select pg_reload_conf()").await;
+    until("a commit waits", || async {
+        let mut probe = bank.admin().await;
+        let pid = sqlx::query("select pg_backend_pid()");
+        let pid: i32 = pid.fetch_one(&mut probe).await.unwrap().get(0);
+        let commit = tokio::spawn(async move {
+            let writes = "select pg_logical_emit_message(true, 'probe', '')";
+            sqlx::query(writes).fetch_one(&mut probe).await.unwrap();
+        });
+        until("it waits, or has not", || async {
+            commit.is_finished() || waiting_for_a_standby(bank).await == 1
+        })
+        .await;
+        let waits = !commit.is_finished();
+        let cancel = sqlx::query("select pg_cancel_backend($1)").bind(pid);
+        cancel.execute(&mut bank.admin().await).await.unwrap();
+        // Not the statement is cancelled by that, but the wait of its commit.
+        commit.await.unwrap();
+        waits
+    })
+    .await;
+    assert_eq!(waiting_for_a_standby(bank).await, 0);
+}
+
 #[tokio::test]
 async fn vote_that_is_only_read_waits_for_the_standby_too() {
     let server = start(Postgres::builder()).await;
     let bank = Bank::on(&server).await;
     let (one, two) = (bank.participant().await, bank.participant().await);
-    bank.run("alter system set synchronous_standby_names = 'nobody'")
-        .await;
-    bank.run("select pg_reload_conf()").await;
+    make_commits_wait(&bank).await;
     let gtid = fresh();
     let first = tokio::spawn(async move { prepare(&one, &debit_call(gtid, 30)).await });
     // The branch is visible, but not where acknowledgements say that it is.
@@ -264,15 +293,7 @@ async fn done_that_is_only_read_waits_for_the_standby_too() {
         &act(&early, &spend(done, ActVerb::Act, 30)).await,
         Some("70"),
     );
-    bank.run("alter system set synchronous_standby_names = 'nobody'")
-        .await;
-    bank.run("select pg_reload_conf()").await;
-    until("new sessions know it", || async {
-        let row = sqlx::query("select current_setting('synchronous_standby_names')");
-        let row = row.fetch_one(&mut bank.admin().await).await.unwrap();
-        row.get::<String, _>(0) == "nobody"
-    })
-    .await;
+    make_commits_wait(&bank).await;
     let first = spend(kept_out, ActVerb::Compensate, 30);
     let first = tokio::spawn(async move { act(&one, &first).await });
     until("what was written waits", || async {
