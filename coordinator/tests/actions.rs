@@ -80,7 +80,7 @@ async fn held(acts_max: usize) -> (Bed, Arc<Held>) {
 fn one(participant: &str, timeout_ms: u64) -> String {
     json!({ "wait": "accepted", "steps": [{ "name": "one", "action": {
         "participant": participant, "operation": "one", "timeout_ms": timeout_ms,
-        "retry": { "pause_ms": 1, "pause_ms_max": 5 },
+        "retry": { "pause_ms": 10, "pause_ms_max": 10 },
     }}]})
     .to_string()
 }
@@ -149,7 +149,7 @@ async fn what_has_no_room_is_sent_later_and_that_uses_up_no_attempt() {
     held.until_out(1).await;
     let second = json!({ "wait": "accepted", "steps": [{ "name": "one", "action": {
         "participant": "a", "operation": "one", "timeout_ms": 500,
-        "retry": { "pause_ms": 1, "attempts": 1 },
+        "retry": { "pause_ms": 10, "attempts": 1 },
     }}]});
     let second = submit(&bed, "k2", &second.to_string()).await;
     let waited = |status: &Value| {

@@ -74,6 +74,10 @@ pub const ACT_PAUSE_MS_DEFAULT: u64 = 100;
 /// meanwhile, and a service that is away for hours need not be asked every second.
 pub const ACT_PAUSE_MS_MAX_DEFAULT: u64 = 30_000;
 
+/// The shortest pause that a plan may ask for: an action that is refused at once must not occupy the
+/// coordinator with nothing but its repeats.
+pub const PAUSE_MS_MIN: u64 = 10;
+
 /// The longest pause that a plan may ask for.
 pub const PAUSE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
@@ -89,6 +93,13 @@ pub const ATTEMPTS_MAX: u32 = 1_000_000;
 
 /// References to results in one payload or path: each is looked for in a result when it is sent.
 pub const REFERENCES_MAX: usize = 32;
+
+/// Bytes of the JSON pointer of a reference. It is looked for before each attempt, so what a plan may
+/// ask for is bounded by this and [`REFERENCES_MAX`].
+pub const POINTER_BYTES_MAX: usize = 256;
+
+/// Levels of a result that such a pointer may go down.
+pub const POINTER_TOKENS_MAX: usize = 32;
 
 /// How deep a reference may stand in a payload: each level is read once more.
 pub const TEMPLATE_DEPTH_MAX: usize = 32;

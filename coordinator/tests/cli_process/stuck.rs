@@ -23,7 +23,7 @@ fn shop(undo: &Arc<AtomicU16>) -> String {
 
 /// Submits one and waits until it is stuck. Returns its id.
 fn stuck(serving: &Serving, key: &str) -> String {
-    let retry = json!({ "pause_ms": 1, "attempts": 2 });
+    let retry = json!({ "pause_ms": 10, "attempts": 2 });
     let body = json!({ "steps": [
         { "name": "book", "action": { "participant": "shop", "act": { "path": "/book" },
             "compensate": { "path": "/undo/{book#/id}" }, "compensate_retry": retry } },

@@ -1,7 +1,8 @@
 //! A saga action, or a target of a message, that has been checked.
 
+use super::reference::Reference;
 use super::request::{Class, Method};
-use super::template::{PathTemplate, Reference, Template};
+use super::template::{PathTemplate, Template};
 use crate::id::{BranchIndex, BranchName, OperationName, ParticipantName};
 use crate::limits::{ACT_PAUSE_MS_DEFAULT, ACT_PAUSE_MS_MAX_DEFAULT, COMPENSATE_ATTEMPTS_DEFAULT};
 

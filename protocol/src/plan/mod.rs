@@ -8,6 +8,7 @@
 mod action;
 mod course;
 mod order;
+mod reference;
 mod request;
 mod steps;
 mod stored;
@@ -17,10 +18,11 @@ mod validate;
 pub use action::{Action, Compensation, Endpoint, Retry, Task};
 pub use course::{Course, Direction, Input, Refused};
 pub use order::{Gate, Order};
+pub use reference::Reference;
 pub use request::{
     ActionRequest, BranchRequest, Class, EndpointRequest, GroupRequest, MessageRequest, Method,
     Mode, PlanRequest, RetryRequest, StepRequest,
 };
 pub use steps::{Branch, Group, Message, Plan, Step, Work};
-pub use template::{PathTemplate, Reference, RenderError, Template};
+pub use template::{PathTemplate, RenderError, Template};
 pub use validate::{PlanFault, PlanFaultCode, PlanFaults};

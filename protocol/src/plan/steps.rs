@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::action::Action;
 use super::request::{Class, Mode, PlanRequest};
+use super::stored::StoredPlan;
 use super::template::Template;
 use crate::id::{BranchIndex, BranchName, OperationName, ParticipantName, StepName};
 use crate::record::Fate;
 
 /// A validated plan. The only ways to one are validation and a record that held one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "PlanRequest", into = "PlanRequest")]
+#[serde(try_from = "StoredPlan", into = "PlanRequest")]
 pub struct Plan {
     pub(super) steps: Vec<Step>,
     /// What other steps are called with the results of.

@@ -7,6 +7,13 @@ use super::request::{
 };
 use super::steps::{Branch, Message, Plan, Work};
 
+use serde::Deserialize;
+
+/// A plan that a record holds. It was checked when it was new.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct StoredPlan(pub(super) PlanRequest);
+
 impl From<Plan> for PlanRequest {
     fn from(plan: Plan) -> Self {
         let name_of = |at: &usize| {

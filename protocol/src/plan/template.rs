@@ -9,9 +9,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::reference::Reference;
 use crate::id::{BranchIndex, Gtid};
 use crate::json::Json;
-use crate::limits::{REFERENCES_MAX, TEMPLATE_DEPTH_MAX};
+use crate::limits::{POINTER_BYTES_MAX, POINTER_TOKENS_MAX, REFERENCES_MAX, TEMPLATE_DEPTH_MAX};
 
 /// The value of a JSON payload, with what is to be filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,15 +43,6 @@ enum Piece {
     Result(Reference),
 }
 
-/// Points into the result of an action or branch.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Reference {
-    /// Whose.
-    pub unit: BranchIndex,
-    /// Where in it: a JSON pointer, empty for all of it.
-    pub pointer: String,
-}
-
 /// Why a text is no template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TemplateFault {
@@ -62,6 +54,11 @@ pub(super) enum TemplateFault {
     Depth,
     #[error("holds more than {REFERENCES_MAX} references")]
     TooMany,
+    #[error(
+        "a pointer into a result has at most {POINTER_BYTES_MAX} bytes and {POINTER_TOKENS_MAX} \
+         levels"
+    )]
+    Pointer,
     #[error("there is no step or branch {0:?} with a result")]
     Unknown(String),
     #[error("{0:?} is not done before this one, so its result cannot be there")]
@@ -154,7 +151,8 @@ impl PathTemplate {
             return Err(TemplateFault::Brace);
         }
         pieces.push(Piece::Text(rest.to_owned()));
-        if pieces.len() > 2 * REFERENCES_MAX {
+        // Between and around the references stand texts.
+        if pieces.len() > 2 * REFERENCES_MAX + 1 {
             return Err(TemplateFault::TooMany);
         }
         Ok(Self { text: text.to_owned(), pieces })
@@ -200,30 +198,6 @@ impl PathTemplate {
             }
         }
         Ok(rendered)
-    }
-}
-
-impl Reference {
-    fn parse(text: &str, resolve: Resolve<'_>) -> Result<Self, TemplateFault> {
-        let (name, pointer) = text.split_once('#').unwrap_or((text, ""));
-        if !pointer.is_empty() && !pointer.starts_with('/') {
-            return Err(TemplateFault::Form);
-        }
-        Ok(Self { unit: resolve(name)?, pointer: pointer.to_owned() })
-    }
-
-    fn value<'a>(
-        &self,
-        result: impl Fn(BranchIndex) -> Option<&'a Json>,
-    ) -> Result<&'a RawValue, RenderError> {
-        let missing = || RenderError::Missing { pointer: self.pointer.clone() };
-        let json = result(self.unit).ok_or_else(missing)?;
-        let mut value: &RawValue = serde_json::from_str(json.text()).map_err(|_| missing())?;
-        for token in self.pointer.split('/').skip(1) {
-            let token = token.replace("~1", "/").replace("~0", "~");
-            value = member(value, &token).ok_or_else(missing)?;
-        }
-        Ok(value)
     }
 }
 
@@ -294,21 +268,6 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
         }
         deserializer.deserialize_map(Read)
-    }
-}
-
-fn member<'a>(value: &'a RawValue, token: &str) -> Option<&'a RawValue> {
-    match value.get().as_bytes().first()? {
-        b'{' => {
-            let members: Members<'a> = serde_json::from_str(value.get()).ok()?;
-            let mut found = members.0.into_iter().filter(|(name, _)| name == token);
-            found.next_back().map(|(_, value)| value)
-        }
-        b'[' => {
-            let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
-            items.get(token.parse::<usize>().ok()?).copied()
-        }
-        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::id::BranchName;
 use crate::json::Json;
 use crate::limits::{
     ATTEMPT_MS_MAX, ATTEMPTS_MAX, HEADER_BYTES_MAX, HEADERS_MAX, PATH_BYTES_MAX, PAUSE_MS_MAX,
-    SAGA_TIMEOUT_MS_MAX, STATUSES_MAX, TIMEOUT_MS_MIN, UNITS_MAX,
+    PAUSE_MS_MIN, SAGA_TIMEOUT_MS_MAX, STATUSES_MAX, TIMEOUT_MS_MIN, UNITS_MAX,
 };
 use crate::plan::request::{
     ActionRequest, Class, EndpointRequest, MessageRequest, Method, RetryRequest,
@@ -271,10 +271,11 @@ impl Check {
         let Some(given) = given else {
             return unasked;
         };
+        let least = if self.stored { 1 } else { PAUSE_MS_MIN };
         let pause = format!("{path}.pause_ms");
-        let pause_ms = self.range(&pause, given.pause_ms, 1, PAUSE_MS_MAX);
+        let pause_ms = self.range(&pause, given.pause_ms, least, PAUSE_MS_MAX);
         let most = format!("{path}.pause_ms_max");
-        let pause_ms_max = self.range(&most, given.pause_ms_max, 1, PAUSE_MS_MAX);
+        let pause_ms_max = self.range(&most, given.pause_ms_max, least, PAUSE_MS_MAX);
         let attempts = given.attempts.map(u64::from);
         self.range(
             &format!("{path}.attempts"),

@@ -6,6 +6,7 @@ use super::fault::{PlanFault, PlanFaultCode};
 use crate::id::{BranchIndex, NameError};
 use crate::json::Json;
 use crate::limits::{PAYLOAD_BYTES_MAX, UNITS_MAX};
+use crate::plan::reference::Reference;
 use crate::plan::template::{PathTemplate, Resolve, Template, TemplateFault};
 
 /// More faults than this help nobody, and a reply has a bound too.
@@ -16,9 +17,17 @@ pub(super) struct Check {
     pub(super) faults: Vec<PlanFault>,
     names: BTreeSet<String>,
     units: usize,
+    /// It was checked when it was new, perhaps by an earlier version with wider bounds: it must come
+    /// back from its record all the same.
+    pub(super) stored: bool,
 }
 
 impl Check {
+    /// Of a plan that comes from a record.
+    pub(super) fn of_stored() -> Self {
+        Self { stored: true, ..Self::default() }
+    }
+
     pub(super) fn fault(&mut self, path: &str, code: PlanFaultCode, detail: impl Into<String>) {
         if self.faults.len() < FAULTS_MAX {
             self.faults
@@ -113,9 +122,11 @@ impl Check {
             self.fault(path, PlanFaultCode::TooLarge, detail);
             return None;
         }
-        Template::parse(json, resolve)
-            .map_err(|fault| self.template_fault(path, &fault))
-            .ok()
+        let template = Template::parse(json, resolve);
+        let template = template.map_err(|fault| self.template_fault(path, &fault));
+        let template = template.ok()?;
+        self.pointers(path, template.references());
+        Some(template)
     }
 
     pub(super) fn path_template(
@@ -124,15 +135,24 @@ impl Check {
         text: &str,
         resolve: Resolve<'_>,
     ) -> Option<PathTemplate> {
-        PathTemplate::parse(text, resolve)
-            .map_err(|fault| self.template_fault(path, &fault))
-            .ok()
+        let template = PathTemplate::parse(text, resolve);
+        let template = template.map_err(|fault| self.template_fault(path, &fault));
+        let template = template.ok()?;
+        self.pointers(path, template.references());
+        Some(template)
+    }
+
+    /// One that was stored with a longer pointer points at nothing.
+    fn pointers<'a>(&mut self, path: &str, mut references: impl Iterator<Item = &'a Reference>) {
+        if !self.stored && !references.all(Reference::is_bounded) {
+            self.template_fault(path, &TemplateFault::Pointer);
+        }
     }
 
     fn template_fault(&mut self, path: &str, fault: &TemplateFault) {
         let code = match fault {
             TemplateFault::Form | TemplateFault::Brace => PlanFaultCode::Form,
-            TemplateFault::Depth => PlanFaultCode::TooLarge,
+            TemplateFault::Depth | TemplateFault::Pointer => PlanFaultCode::TooLarge,
             TemplateFault::TooMany => PlanFaultCode::TooMany,
             TemplateFault::Unknown(_) => PlanFaultCode::Unknown,
             TemplateFault::TooEarly(_) => PlanFaultCode::Order,

@@ -8,6 +8,7 @@ use super::graph::Graph;
 use crate::id::{BranchIndex, BranchName, StepName};
 use crate::limits::STEPS_MAX;
 use crate::plan::request::{BranchRequest, GroupRequest, PlanRequest, StepRequest};
+use crate::plan::stored::StoredPlan;
 use crate::plan::{Plan, Step, Work};
 
 /// Steps, and for each all that are done before it.
@@ -20,7 +21,21 @@ impl TryFrom<PlanRequest> for Plan {
     type Error = PlanFaults;
 
     fn try_from(request: PlanRequest) -> Result<Self, PlanFaults> {
-        let mut check = Check::default();
+        Check::default().plan(request)
+    }
+}
+
+impl TryFrom<StoredPlan> for Plan {
+    type Error = PlanFaults;
+
+    fn try_from(StoredPlan(request): StoredPlan) -> Result<Self, PlanFaults> {
+        Check::of_stored().plan(request)
+    }
+}
+
+impl Check {
+    fn plan(mut self, request: PlanRequest) -> Result<Plan, PlanFaults> {
+        let check = &mut self;
         let (steps, ancestors) = match (request.steps, request.branches) {
             (Some(steps), None) => check.steps(steps),
             (None, Some(branches)) => check.only_group(branches),
@@ -37,15 +52,13 @@ impl TryFrom<PlanRequest> for Plan {
                 Default::default()
             }
         };
-        if !check.faults.is_empty() {
-            return Err(PlanFaults(check.faults));
+        if !self.faults.is_empty() {
+            return Err(PlanFaults(self.faults));
         }
         let referenced = steps.iter().flat_map(referenced_by).collect();
-        Ok(Self { steps, referenced, ancestors })
+        Ok(Plan { steps, referenced, ancestors })
     }
-}
 
-impl Check {
     fn steps(&mut self, steps: Vec<StepRequest>) -> Steps {
         self.count("steps", steps.len(), STEPS_MAX);
         if steps.len() > STEPS_MAX {

@@ -1,5 +1,5 @@
 use super::fault::PlanFaultCode;
-use crate::limits::BRANCHES_MAX;
+use crate::limits::{BRANCHES_MAX, POINTER_BYTES_MAX, POINTER_TOKENS_MAX, REFERENCES_MAX};
 use crate::plan::{Plan, PlanRequest};
 
 fn faults(json: &str) -> Vec<(String, PlanFaultCode)> {
@@ -293,6 +293,11 @@ fn the_requests_of_an_action_are_checked() {
             Range,
         ),
         (
+            with_action(r#""operation":"o","retry":{"pause_ms":9}"#),
+            "action.retry.pause_ms",
+            Range,
+        ),
+        (
             with_action(r#""operation":"o","timeout_ms":1"#),
             "action.timeout_ms",
             Range,
@@ -300,6 +305,53 @@ fn the_requests_of_an_action_are_checked() {
     ] {
         checked(&given, path, code);
     }
+}
+
+#[test]
+fn a_pointer_is_bounded_in_a_new_plan_and_passed_in_a_stored_one() {
+    use PlanFaultCode::TooLarge;
+    let refer = |pointer: &str| {
+        let body = format!(r#""path":"/x","body":[{{"$result":"a#{pointer}"}}]"#);
+        let path = format!(r#""path":"/x/{{a#{pointer}}}""#);
+        [(body, "body"), (path, "path")].map(|(act, field)| {
+            let step = format!(
+                r#"{{"name":"b","after":["a"],"action":{{"participant":"p",
+                    "act":{{{act}}},"without_compensation":true}}}}"#
+            );
+            let field = format!("steps[1].action.act.{field}");
+            (steps(&[action("a", "", ""), step]), field)
+        })
+    };
+    let long = format!("/{}", "n".repeat(POINTER_BYTES_MAX));
+    for pointer in ["/0".repeat(POINTER_TOKENS_MAX + 1), long] {
+        for (json, field) in refer(&pointer) {
+            assert_eq!(faults(&json), [(field, TooLarge)]);
+            let stored: Plan = serde_json::from_str(&json).unwrap();
+            let again = serde_json::to_string(&stored).unwrap();
+            assert_eq!(serde_json::from_str::<Plan>(&again).unwrap(), stored);
+        }
+    }
+    for (json, _) in refer(&"/0".repeat(POINTER_TOKENS_MAX)) {
+        plan(&json);
+    }
+}
+
+#[test]
+fn as_many_references_as_are_allowed_fit_into_a_path() {
+    let path = |count: usize| {
+        let path = "/{a#/x}".repeat(count);
+        let step = format!(
+            r#"{{"name":"b","after":["a"],"action":{{"participant":"p",
+                "act":{{"path":"{path}"}},"without_compensation":true}}}}"#
+        );
+        steps(&[action("a", "", ""), step])
+    };
+    plan(&path(REFERENCES_MAX));
+    let fault = (
+        "steps[1].action.act.path".to_owned(),
+        PlanFaultCode::TooMany,
+    );
+    assert_eq!(faults(&path(REFERENCES_MAX + 1)), [fault]);
 }
 
 #[test]
