@@ -107,6 +107,9 @@ pub const TEMPLATE_DEPTH_MAX: usize = 32;
 /// Bytes of the path of a request to a plain service.
 pub const PATH_BYTES_MAX: usize = 2048;
 
+/// Bytes of such a path once results are filled in: what the common servers take as a request's line.
+pub const RENDERED_PATH_BYTES_MAX: usize = 8 * 1024;
+
 /// Headers of one request to a plain service.
 pub const HEADERS_MAX: usize = 16;
 
@@ -140,6 +143,10 @@ const _: () = assert!(
     "a step without a group is a unit of its plan"
 );
 const _: () = assert!(UNITS_MAX < 100, "a unit's index has two digits in a gid");
+const _: () = assert!(
+    PATH_BYTES_MAX < RENDERED_PATH_BYTES_MAX,
+    "a path with nothing to fill in is always allowed"
+);
 const _: () = assert!(
     PAYLOAD_BYTES_MAX < REQUEST_BYTES_MAX,
     "a full payload fits into a request"

@@ -12,7 +12,10 @@ use serde_json::value::RawValue;
 use super::reference::Reference;
 use crate::id::{BranchIndex, Gtid};
 use crate::json::Json;
-use crate::limits::{POINTER_BYTES_MAX, POINTER_TOKENS_MAX, REFERENCES_MAX, TEMPLATE_DEPTH_MAX};
+use crate::limits::{
+    PAYLOAD_BYTES_MAX, POINTER_BYTES_MAX, POINTER_TOKENS_MAX, REFERENCES_MAX,
+    RENDERED_PATH_BYTES_MAX, TEMPLATE_DEPTH_MAX,
+};
 
 /// The value of a JSON payload, with what is to be filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +85,12 @@ pub enum RenderError {
         /// Where.
         pointer: String,
     },
+    /// Filled in, it is larger than the called service takes.
+    #[error("filled in, it has more than the {bytes_max} bytes that are allowed")]
+    TooLarge {
+        /// How many are allowed.
+        bytes_max: usize,
+    },
     /// Filled in, it is no JSON, or no path.
     #[error("cannot be filled in: {0}")]
     Form(String),
@@ -115,7 +124,8 @@ impl Template {
     /// Fills in the results.
     ///
     /// # Errors
-    /// [`RenderError`] if a result has not what is referred to.
+    /// [`RenderError`] if a result has not what is referred to, or too much of it. The same results
+    /// give the same error: what could not be filled in was never sent.
     pub fn render<'a>(
         &self,
         result: impl Fn(BranchIndex) -> Option<&'a Json>,
@@ -128,9 +138,11 @@ impl Template {
         for place in &self.places {
             rendered.push_str(source.get(at..place.start).unwrap_or_default());
             rendered.push_str(place.reference.value(&result)?.get());
+            check_size(&rendered, PAYLOAD_BYTES_MAX)?;
             at = place.end;
         }
         rendered.push_str(source.get(at..).unwrap_or_default());
+        check_size(&rendered, PAYLOAD_BYTES_MAX)?;
         Json::from_text(rendered).map_err(|error| RenderError::Form(error.to_string()))
     }
 }
@@ -175,7 +187,7 @@ impl PathTemplate {
     /// Fills in the results, percent-encoded.
     ///
     /// # Errors
-    /// [`RenderError`] if a result has not what is referred to.
+    /// [`RenderError`] if a result has not what is referred to, or what makes no path.
     pub fn render<'a>(
         &self,
         gtid: Gtid,
@@ -196,6 +208,7 @@ impl PathTemplate {
                     encode(&value, &mut rendered);
                 }
             }
+            check_size(&rendered, RENDERED_PATH_BYTES_MAX)?;
         }
         Ok(rendered)
     }
@@ -269,6 +282,13 @@ impl<'de> Deserialize<'de> for Members<'de> {
         }
         deserializer.deserialize_map(Read)
     }
+}
+
+const fn check_size(rendered: &str, bytes_max: usize) -> Result<(), RenderError> {
+    if rendered.len() > bytes_max {
+        return Err(RenderError::TooLarge { bytes_max });
+    }
+    Ok(())
 }
 
 fn scalar(value: &RawValue, pointer: &str) -> Result<String, RenderError> {
@@ -351,6 +371,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_filled_in_is_bounded() {
+        // A text in quotes of this many bytes.
+        let result = |bytes: usize| format!(r#""{}""#, "x".repeat(bytes - 2));
+        let text = r#"[{"$result":"flight"},{"$result":"flight"}]"#;
+        let half = (PAYLOAD_BYTES_MAX - "[,]".len()) / 2;
+        assert!(rendered(text, &result(half)).is_ok());
+        let too_large = RenderError::TooLarge { bytes_max: PAYLOAD_BYTES_MAX };
+        assert_eq!(rendered(text, &result(half + 1)), Err(too_large));
+    }
+
+    #[test]
     fn faulty_references_are_refused() {
         for (text, fault) in [
             (r#"{"$result":"flight","more":1}"#, TemplateFault::Form),
@@ -376,21 +407,33 @@ mod tests {
         assert_eq!(template(&deep), Err(TemplateFault::Depth));
     }
 
-    #[test]
-    fn a_value_in_a_path_stays_one_segment() {
-        let path = PathTemplate::parse("/b/{flight#/id}/x", &resolve).unwrap();
+    fn rendered_path(path: &str, result: &str) -> Result<String, RenderError> {
         let gtid = Gtid::mint(
             "c".parse().unwrap(),
             crate::id::PartitionId(0),
             crate::id::Incarnation(1),
             crate::time::Timestamp::from_millis(1),
             7,
-        )
-        .unwrap();
-        let render = |text: &str| {
-            let result = json(text);
-            path.render(gtid, |_| Some(&result))
+        );
+        let path = PathTemplate::parse(path, &resolve).unwrap();
+        let result = json(result);
+        path.render(gtid.unwrap(), |_| Some(&result))
+    }
+
+    #[test]
+    fn a_path_that_is_filled_in_is_bounded() {
+        let render = |bytes: usize| {
+            let id = format!(r#""{}""#, "x".repeat(bytes));
+            rendered_path("/{flight}", &id)
         };
+        assert!(render(RENDERED_PATH_BYTES_MAX - 1).is_ok());
+        let too_large = RenderError::TooLarge { bytes_max: RENDERED_PATH_BYTES_MAX };
+        assert_eq!(render(RENDERED_PATH_BYTES_MAX), Err(too_large));
+    }
+
+    #[test]
+    fn a_value_in_a_path_stays_one_segment() {
+        let render = |text: &str| rendered_path("/b/{flight#/id}/x", text);
         assert_eq!(render(r#"{"id":"a/../b?"}"#).unwrap(), "/b/a%2F..%2Fb%3F/x");
         assert_eq!(render(r#"{"id":42}"#).unwrap(), "/b/42/x");
         for wrong in [

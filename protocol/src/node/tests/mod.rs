@@ -17,3 +17,4 @@ mod saga_ends;
 mod services;
 mod submitted;
 mod timer;
+mod too_large;
