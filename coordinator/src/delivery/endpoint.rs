@@ -8,6 +8,7 @@ use accordant_protocol::effect::{Answer, EndpointCall};
 use accordant_protocol::id::Traceparent;
 use accordant_protocol::json::Json;
 use accordant_protocol::limits::{REASON_BYTES_MAX, RESULT_BYTES_MAX};
+use accordant_protocol::plan::leads_up;
 use accordant_protocol::wire::api::TRANSACTIONS_PATH;
 use accordant_protocol::wire::contract::{ActAnswer, Refusal, cut};
 use bytes::Bytes;
@@ -113,13 +114,8 @@ const fn method(method: accordant_protocol::plan::Method) -> Method {
 /// Below the base address, and nowhere else: what a result has put into the path leads no way out.
 fn target(base: &Uri, path: &str) -> Result<Uri, String> {
     let uri = join(base, path).map_err(|_| wrong("the path"))?;
-    let way = path.split(['?', '#']).next().unwrap_or_default();
-    let climbs = way.split('/').any(|part| {
-        let part = part.to_ascii_lowercase().replace("%2e", ".");
-        part == "." || part == ".."
-    });
     let same = uri.scheme() == base.scheme() && uri.authority() == base.authority();
-    if !path.starts_with('/') || climbs || !same {
+    if !path.starts_with('/') || leads_up(path) || !same {
         return Err("not sent: the path leads away from the participant".to_owned());
     }
     Ok(uri)

@@ -6,6 +6,7 @@
 //! happens inside a step it leaves to [`crate::group`] and [`crate::action`].
 
 mod action;
+mod climb;
 mod course;
 mod order;
 mod reference;
@@ -16,6 +17,7 @@ mod template;
 mod validate;
 
 pub use action::{Action, Compensation, Endpoint, Retry, Task};
+pub use climb::leads_up;
 pub use course::{Course, Direction, Input, Refused};
 pub use order::{Gate, Order};
 pub use reference::Reference;

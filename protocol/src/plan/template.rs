@@ -9,6 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::climb::leads_up;
 use super::reference::Reference;
 use crate::id::{BranchIndex, Gtid};
 use crate::json::Json;
@@ -200,15 +201,19 @@ impl PathTemplate {
                 Piece::Gtid => rendered.push_str(&gtid.to_string()),
                 Piece::Result(reference) => {
                     let value = scalar(reference.value(&result)?, &reference.pointer)?;
-                    // A dot alone, or two, would lead elsewhere even where they are encoded.
-                    if value.is_empty() || value == "." || value == ".." {
-                        let text = format!("{value:?} is no part of a path");
+                    if value.is_empty() {
+                        let text = "an empty text is no part of a path".to_owned();
                         return Err(RenderError::Form(text));
                     }
                     encode(&value, &mut rendered);
                 }
             }
             check_size(&rendered, RENDERED_PATH_BYTES_MAX)?;
+        }
+        // Our escapes make a value one part of the path; some servers take them apart first.
+        if leads_up(&rendered) {
+            let text = "the path leads out of the participant's address".to_owned();
+            return Err(RenderError::Form(text));
         }
         Ok(rendered)
     }
@@ -434,10 +439,15 @@ mod tests {
     #[test]
     fn a_value_in_a_path_stays_one_segment() {
         let render = |text: &str| rendered_path("/b/{flight#/id}/x", text);
-        assert_eq!(render(r#"{"id":"a/../b?"}"#).unwrap(), "/b/a%2F..%2Fb%3F/x");
+        assert_eq!(render(r#"{"id":"a/b..?"}"#).unwrap(), "/b/a%2Fb..%3F/x");
         assert_eq!(render(r#"{"id":42}"#).unwrap(), "/b/42/x");
         for wrong in [
             r#"{"id":".."}"#,
+            r#"{"id":"."}"#,
+            r#"{"id":"../../admin"}"#,
+            r#"{"id":"a/../b"}"#,
+            r#"{"id":"a\\..\\b"}"#,
+            r#"{"id":"..;"}"#,
             r#"{"id":""}"#,
             r#"{"id":{}}"#,
             r#"{"id":null}"#,

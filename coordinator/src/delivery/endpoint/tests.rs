@@ -285,6 +285,9 @@ fn a_path_never_leads_away_from_its_participant() {
         "/a/..",
         "/%2e%2E/a",
         "/a/./b",
+        "/..%2f..%2fa",
+        "/..;/..;/a",
+        "/..%5ca",
         "/a b",
         "/a\r\nb",
     ] {

@@ -9,6 +9,7 @@ use crate::limits::{
     ATTEMPT_MS_MAX, ATTEMPTS_MAX, HEADER_BYTES_MAX, HEADERS_MAX, PATH_BYTES_MAX, PAUSE_MS_MAX,
     PAUSE_MS_MIN, SAGA_TIMEOUT_MS_MAX, STATUSES_MAX, TIMEOUT_MS_MIN, UNITS_MAX,
 };
+use crate::plan::climb::leads_up;
 use crate::plan::request::{
     ActionRequest, Class, EndpointRequest, MessageRequest, Method, RetryRequest,
 };
@@ -220,10 +221,11 @@ impl Check {
         let outside = outside_braces(text);
         let plain = outside.bytes().all(|byte| byte.is_ascii_graphic())
             && !outside.contains(['#', '\\', '"', '<', '>', '^', '`', '|']);
-        let way = outside.split('?').next().unwrap_or_default();
-        let up = way.split('/').any(is_dots);
+        // One that was stored does not come past the filling in.
+        let up = !self.stored && leads_up(&outside);
         if !text.starts_with('/') || text.starts_with("//") || up || !plain {
-            let detail = "must be an absolute path in visible ASCII, without `.` or `..` as a part";
+            let detail = "must be an absolute path in visible ASCII, without `.` or `..` as a part, \
+                          also where it is written with escapes or with a tail behind `;`";
             self.fault(path, PlanFaultCode::Form, detail);
         }
     }
@@ -318,12 +320,6 @@ fn is_ours(name: &str) -> bool {
         "upgrade",
     ];
     ours.contains(&name.as_str()) || name.starts_with("accordant-") || name.starts_with("proxy-")
-}
-
-/// Also where they are written as escapes, which some servers take apart first.
-fn is_dots(part: &str) -> bool {
-    let part = part.to_ascii_lowercase().replace("%2e", ".");
-    part == "." || part == ".."
 }
 
 fn outside_braces(text: &str) -> String {

@@ -253,6 +253,8 @@ fn the_requests_of_an_action_are_checked() {
         (act(r#""path":"//host/x""#), "action.act.path", Form),
         (act(r#""path":"/a/../x""#), "action.act.path", Form),
         (act(r#""path":"/a/%2E%2e/x""#), "action.act.path", Form),
+        (act(r#""path":"/..%2f..%2fx""#), "action.act.path", Form),
+        (act(r#""path":"/..;/x""#), "action.act.path", Form),
         (act(r#""path":"/a#b""#), "action.act.path", Form),
         (act(r#""path":"/a b""#), "action.act.path", Form),
         (act(r#""path":"/{none#/x}""#), "action.act.path", Unknown),
