@@ -9,7 +9,8 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use accordant_coordinator::delivery::{
@@ -18,6 +19,8 @@ use accordant_coordinator::delivery::{
 use accordant_coordinator::journal::memory::MemoryStore;
 use accordant_protocol::id::Incarnation;
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use support::{Bed, Stub, two};
 use tokio::sync::{Semaphore, watch};
@@ -221,4 +224,78 @@ async fn a_reply_too_large_to_keep_is_done_by_its_status_and_unknown_by_the_cont
     let id = submit(&bed, "k2", &one("b", 10_000)).await;
     until(&bed, &id, |status| status["outcome"] == "committed").await;
     assert_eq!(bed.b.asked().len(), 2);
+}
+
+/// Holds finish calls back until it is opened, and does not take any that a certain transaction is in.
+struct Picky {
+    inner: HttpTransport,
+    open: watch::Sender<bool>,
+    unwanted: Mutex<Option<String>>,
+    /// The orders in each finish call, by whom it was for.
+    finishes: Mutex<BTreeMap<u16, Vec<usize>>>,
+}
+
+#[async_trait]
+impl Transport for Picky {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        if !request.uri.path().ends_with("/finish") {
+            return self.inner.send(request).await;
+        }
+        let call: Value = serde_json::from_slice(&request.body).unwrap();
+        let port = request.uri.port_u16().unwrap();
+        let orders = call["orders"].as_array().unwrap().len();
+        self.finishes
+            .lock()
+            .unwrap()
+            .entry(port)
+            .or_default()
+            .push(orders);
+        self.open.subscribe().wait_for(|open| *open).await.unwrap();
+        let unwanted = self.unwanted.lock().unwrap().clone();
+        if unwanted.is_some_and(|id| call.to_string().contains(&id)) {
+            let (status, headers) = (StatusCode::PAYLOAD_TOO_LARGE, HeaderMap::new());
+            return Ok(Response { status, headers, body: Some(Bytes::new()) });
+        }
+        self.inner.send(request).await
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_is_never_taken_holds_up_no_others() {
+    let picky = Arc::new(Picky {
+        inner: HttpTransport::new(4),
+        open: watch::Sender::new(false),
+        unwanted: Mutex::default(),
+        finishes: Mutex::default(),
+    });
+    let transport = Arc::<Picky>::clone(&picky);
+    let store = Arc::new(MemoryStore::new("acc".parse().unwrap(), Incarnation(7), 4));
+    let bed = Bed::with(store, Stub::default(), Stub::default(), |it| {
+        it.transport = transport;
+        it.delivery.finishes_max = 1;
+    })
+    .await;
+    let mut ids = Vec::new();
+    for key in 0..6 {
+        let body = two("agree", "agree", r#","wait":"decided""#);
+        let (code, status) = bed.submit(&format!("k{key}"), &body).await;
+        assert_eq!(status["outcome"], "committed", "{code}: {status}");
+        ids.push(status["id"].as_str().unwrap().to_owned());
+    }
+    // The first is on its way alone; the others wait for the next call, and this one among them.
+    let unwanted = ids.remove(3);
+    *picky.unwanted.lock().unwrap() = Some(unwanted.clone());
+    picky.open.send_replace(true);
+    for id in ids {
+        until(&bed, &id, |status| status["state"] == "closed").await;
+    }
+    for (port, finishes) in picky.finishes.lock().unwrap().iter() {
+        let [1, many, rest @ ..] = &finishes[..] else {
+            panic!("{port}: {finishes:?}")
+        };
+        assert!(*many > 1 && rest.len() >= *many, "{port}: {finishes:?}");
+        assert_eq!(rest[..*many], vec![1; *many], "{port}: {finishes:?}");
+    }
+    *picky.unwanted.lock().unwrap() = None;
+    until(&bed, &unwanted, |status| status["state"] == "closed").await;
 }

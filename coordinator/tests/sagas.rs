@@ -30,8 +30,8 @@ fn plain(name: &str, participant: &str, after: &[&str], body: &Value) -> Value {
         "participant": participant,
         "act": { "path": format!("/{name}"), "body": body },
         "compensate": { "method": "DELETE", "path": format!("/{name}/{{gtid}}") },
-        "retry": { "pause_ms": 1, "pause_ms_max": 20 },
-        "compensate_retry": { "pause_ms": 1, "pause_ms_max": 20, "attempts": 2 },
+        "retry": { "pause_ms": 10, "pause_ms_max": 20 },
+        "compensate_retry": { "pause_ms": 10, "pause_ms_max": 20, "attempts": 2 },
     }})
 }
 
@@ -39,8 +39,8 @@ fn plain(name: &str, participant: &str, after: &[&str], body: &Value) -> Value {
 fn contract(name: &str, participant: &str, after: &[&str]) -> Value {
     json!({ "name": name, "after": after, "action": {
         "participant": participant, "operation": name,
-        "retry": { "pause_ms": 1, "pause_ms_max": 20 },
-        "compensate_retry": { "pause_ms": 1, "pause_ms_max": 20, "attempts": 2 },
+        "retry": { "pause_ms": 10, "pause_ms_max": 20 },
+        "compensate_retry": { "pause_ms": 10, "pause_ms_max": 20, "attempts": 2 },
     }})
 }
 

@@ -24,7 +24,7 @@ fn store() -> Arc<MemoryStore> {
 
 /// Its second step is refused, and the compensation of the first is given up after two attempts.
 fn saga(wait: &str) -> String {
-    let retry = json!({ "pause_ms": 1, "pause_ms_max": 5, "attempts": 2 });
+    let retry = json!({ "pause_ms": 10, "pause_ms_max": 10, "attempts": 2 });
     let steps = json!([
         { "name": "flight", "action": {
             "participant": "a", "operation": "flight", "compensate_retry": retry,
@@ -231,7 +231,7 @@ async fn a_pivot_is_never_left_undone() {
     bed.a.answers("act pay", &[(500, "oops")]);
     let body = json!({ "wait": "accepted", "steps": [
         { "name": "pay", "class": "pivot", "action": { "participant": "a", "operation": "pay",
-            "retry": { "pause_ms": 1, "pause_ms_max": 1, "attempts": 1 } } },
+            "retry": { "pause_ms": 10, "pause_ms_max": 10, "attempts": 1 } } },
     ]});
     let (_, status) = bed.submit("k", &body.to_string()).await;
     let id = status["id"].as_str().unwrap();
@@ -293,7 +293,7 @@ async fn a_call_back_ends_what_is_stuck_also_in_the_journals_eyes() {
     bed.a.answers("act pay", &[(500, "oops")]);
     let body = json!({ "wait": "accepted", "steps": [
         { "name": "pay", "class": "pivot", "action": { "participant": "a", "operation": "pay",
-            "retry": { "pause_ms": 1, "pause_ms_max": 1, "attempts": 1 } } },
+            "retry": { "pause_ms": 10, "pause_ms_max": 10, "attempts": 1 } } },
     ]});
     for (key, answer, outcome, state) in [
         (

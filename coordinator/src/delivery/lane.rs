@@ -11,7 +11,7 @@ use accordant_protocol::wire::contract::{
     ACT_PATH, FINISH_PATH, FinishCall, FinishOrder, PREPARE_PATH, PrepareCall,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +19,7 @@ use tracing::{Instrument, Span, debug, debug_span};
 
 use super::act::{self, Asked, Head};
 use super::registry::{Registry, join};
-use super::reply::{read_ends, read_vote};
+use super::reply::{Received, read_ends, read_vote};
 use super::transport::{Request, Transport};
 use crate::driver::Alarm;
 use crate::journal::tenure::Tenure;
@@ -352,7 +352,33 @@ fn parts(batch: Vec<Waiting>) -> Vec<Vec<Waiting>> {
     parts
 }
 
+/// Carries orders out in one call. Where the participant does not take the call, and not for want of
+/// time, each order goes once more in a call of its own: one that it will never take must not hold up
+/// the branches of other transactions.
 async fn finish(lane: &LaneShared, batch: Vec<Waiting>) {
+    let received = finish_call(lane, &batch).await;
+    if batch.len() == 1 || !is_not_taken(&received) {
+        return tell(lane, batch, received).await;
+    }
+    debug!(participant = %lane.name, orders = batch.len(), "a finish call was not taken: one by one");
+    for waiting in batch {
+        let alone = vec![waiting];
+        let received = finish_call(lane, &alone).await;
+        tell(lane, alone, received).await;
+    }
+}
+
+fn is_not_taken(received: &Received) -> bool {
+    let busy = [
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::TOO_EARLY,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    let status = received.as_ref().ok().map(|response| response.status);
+    status.is_some_and(|status| status.is_client_error() && !busy.contains(&status))
+}
+
+async fn finish_call(lane: &LaneShared, batch: &[Waiting]) -> Received {
     let orders: Vec<FinishOrder> = batch.iter().map(|waiting| waiting.order.clone()).collect();
     let trace = batch.iter().find_map(|waiting| waiting.traceparent.clone());
     let first = orders
@@ -363,7 +389,7 @@ async fn finish(lane: &LaneShared, batch: Vec<Waiting>) {
     // One call carries branches of many transactions: it stands beside their spans, linked.
     let span =
         debug_span!(parent: None, "finish_call", participant = %lane.name, orders = batch.len());
-    for waiting in &batch {
+    for waiting in batch {
         span.follows_from(&waiting.span);
     }
     let received = async {
@@ -376,8 +402,13 @@ async fn finish(lane: &LaneShared, batch: Vec<Waiting>) {
         let request = post(lane.finish.clone(), headers, body, timeout);
         lane.transport.send(request).await
     };
-    let received = received.instrument(span).await;
-    let answers = read_ends(&call.orders, received);
+    received.instrument(span).await
+}
+
+/// Tells each branch what became of its order.
+async fn tell(lane: &LaneShared, batch: Vec<Waiting>, received: Received) {
+    let orders: Vec<&FinishOrder> = batch.iter().map(|waiting| &waiting.order).collect();
+    let answers = read_ends(&orders, received);
     crash::reach("coordinator.finish.answered");
     for (waiting, answer) in batch.into_iter().zip(answers) {
         let order = waiting.order;

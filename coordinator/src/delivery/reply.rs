@@ -64,7 +64,7 @@ pub(super) fn read_acted(call: &ActCall, received: Received) -> Answer {
 }
 
 /// Reads the reply to a finish call: an answer for each order.
-pub(super) fn read_ends(orders: &[FinishOrder], received: Received) -> Vec<Answer> {
+pub(super) fn read_ends(orders: &[&FinishOrder], received: Received) -> Vec<Answer> {
     let reply: FinishReply = match read(received) {
         Ok(reply) => reply,
         Err(error) => {
@@ -90,7 +90,7 @@ pub(super) fn read_ends(orders: &[FinishOrder], received: Received) -> Vec<Answe
         }
         Some(end) => Answer::End { identity: identity.clone(), end },
     };
-    orders.iter().map(answer).collect()
+    orders.iter().copied().map(answer).collect()
 }
 
 fn too_large(result: Option<&Json>) -> bool {
