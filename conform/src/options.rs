@@ -85,6 +85,14 @@ pub enum OptionsError {
     /// Not a path below the base address.
     #[error("the path of the state must begin with a slash")]
     State,
+    /// The service does not answer there with its state.
+    #[error("GET {path} does not show the state with HTTP 200: {came}")]
+    StateUnseen {
+        /// Where.
+        path: String,
+        /// What came instead.
+        came: String,
+    },
     /// A number that makes no sense here.
     #[error("{what} must be from {min} to {max}")]
     Range {

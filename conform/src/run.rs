@@ -2,17 +2,17 @@
 
 use accordant_protocol::limits::CALL_BYTES_MAX;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::check::{Check, Failure, Outcome, Stop, Verdict};
 use crate::checks::checks;
 use crate::cleanup::end_all;
 use crate::clock::Stopwatch;
-use crate::http::{Http, Request, Silence};
+use crate::http::{Http, Request, Silence, describe};
 use crate::limits::SILENT_MAX;
 use crate::options::{Options, OptionsError};
 use crate::report::{CheckReport, Report};
-use crate::session::Session;
+use crate::session::{Session, look};
 use crate::witness::Witness;
 
 /// Why there is no report.
@@ -47,6 +47,7 @@ pub async fn run(options: &Options) -> Result<Report, RunError> {
     options.check()?;
     let http = Http::new(options.base.clone(), options.timeout);
     reach(&http, options).await?;
+    see_state(&http, options).await?;
     let witness = Witness::default();
     let mut report = Report::new(options);
     let mut silent = 0;
@@ -91,6 +92,23 @@ async fn reach(http: &Http, options: &Options) -> Result<(), RunError> {
         // The checks find out what else is wrong.
         Ok(_) | Err(Silence::Timeout(_) | Silence::Body(_)) => Ok(()),
     }
+}
+
+/// Whether the state is shown at all: a path with a slip in it would make every check of effects
+/// worthless.
+async fn see_state(http: &Http, options: &Options) -> Result<(), OptionsError> {
+    let Some(path) = &options.state else {
+        return Ok(());
+    };
+    let came = match http.send(look(path)).await {
+        Ok(response) if response.status != StatusCode::OK => describe(&response),
+        Err(silence @ Silence::Request(_)) => silence.to_string(),
+        // The checks find out what else is wrong.
+        Ok(_) | Err(Silence::Connection(_) | Silence::Timeout(_) | Silence::Body(_)) => {
+            return Ok(());
+        }
+    };
+    Err(OptionsError::StateUnseen { path: path.clone(), came })
 }
 
 fn outcome(session: &Session<'_>, verdict: Verdict) -> Outcome {

@@ -1,6 +1,7 @@
 //! One check at work: its calls, and what it has begun.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -233,39 +234,64 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What the service's state looks like now.
-    pub(crate) async fn state(&self) -> Verdict<String> {
+    /// What the service's state looks like now. It could be seen when the run began.
+    pub(crate) async fn state(&self) -> Verdict<Shown> {
         let Some(path) = &self.options.state else {
             return skip("without a look at the service's state (--state) no effect can be seen");
         };
-        let request = Request {
-            method: Method::GET,
-            path: path.clone(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            reply_bytes_max: STATE_BYTES_MAX,
-        };
-        let response = self.send(request).await;
+        let response = self.send(look(path)).await;
         let response = response.map_err(|silence| unanswered(&silence))?;
         if response.status != StatusCode::OK {
-            return skip(format!(
-                "{path} does not show the state: {}",
-                describe(&response)
-            ));
+            return fail(
+                format!("HTTP 200 with the state at {path}"),
+                describe(&response),
+            );
         }
-        Ok(String::from_utf8_lossy(&response.body).into_owned())
+        Ok(Shown(String::from_utf8_lossy(&response.body).into_owned()))
     }
 }
 
 impl Session<'_> {
     /// Fails unless the service's state is what it was.
-    pub(crate) async fn unchanged(&self, before: &str, what: &str) -> Verdict {
+    pub(crate) async fn unchanged(&self, before: &Shown, what: &str) -> Verdict {
         let now = self.state().await?;
         ensure(
-            now == before,
+            now == *before,
             &format!("{what} leaves the state {before}"),
-            || now.clone(),
+            || now.to_string(),
         )
+    }
+}
+
+/// The request that shows the service's state.
+pub(crate) fn look(path: &str) -> Request {
+    Request {
+        method: Method::GET,
+        path: path.to_owned(),
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        reply_bytes_max: STATE_BYTES_MAX,
+    }
+}
+
+/// A service's state, as it shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown(String);
+
+/// The order in which an object's members come says nothing.
+impl PartialEq for Shown {
+    fn eq(&self, other: &Self) -> bool {
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text);
+        match (value(&self.0), value(&other.0)) {
+            (Ok(ours), Ok(theirs)) => ours == theirs,
+            _ => self.0 == other.0,
+        }
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -304,5 +330,23 @@ impl Waiting {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_the_same_whatever_the_order_of_its_members() {
+        let shown = |text: &str| Shown(text.to_owned());
+        assert_eq!(
+            shown(r#"{"a":1,"b":[2,3]}"#),
+            shown(r#"{ "b": [2, 3], "a": 1 }"#)
+        );
+        assert_ne!(shown(r#"{"a":1,"b":[2,3]}"#), shown(r#"{"a":1,"b":[3,2]}"#));
+        assert_eq!(shown("three left"), shown("three left"));
+        assert_ne!(shown("three left"), shown("two left"));
+        assert_ne!(shown("3"), shown("three"));
     }
 }

@@ -34,6 +34,9 @@ checks! { Plain:
     Must "plain.compensate_repeat",
         "A compensation that is repeated with its Idempotency-Key is done again.",
         compensate_repeat;
+    Must "plain.repeat_after_compensate",
+        "An act that comes once more after its compensation changes nothing.",
+        repeat_after_compensate;
     Should "plain.malformed",
         "A body that is no JSON is not answered as done.",
         malformed;
@@ -131,6 +134,23 @@ async fn compensate_repeat(s: &Session<'_>) -> Verdict {
         requests.done(Compensate).await?;
     }
     Ok(())
+}
+
+/// A duplicate that was long on its way, or a replica that woke up late. Nobody waits for its answer, so
+/// whatever it says is right.
+async fn repeat_after_compensate(s: &Session<'_>) -> Verdict {
+    let requests = Requests::fresh(s)?;
+    requests.compensation()?;
+    s.state().await?;
+    requests.done(Act).await?;
+    requests.done(Compensate).await?;
+    let undone = s.state().await?;
+    requests.once(Act).await?;
+    s.unchanged(
+        &undone,
+        "an act that comes once more after its compensation",
+    )
+    .await
 }
 
 async fn malformed(s: &Session<'_>) -> Verdict {

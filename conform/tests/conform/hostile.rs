@@ -53,6 +53,7 @@ async fn a_reply_that_commands_the_terminal_is_defused() {
     let nasty = async || (StatusCode::IM_A_TEAPOT, "\u{1b}[2J\u{7}");
     let options = Options {
         only: vec!["act".to_owned()],
+        state: None,
         ..all(serve(Router::new().fallback(nasty)).await)
     };
     let report = run(&options).await;
@@ -73,6 +74,7 @@ async fn a_run_is_repeated_by_its_seed() {
     let router = Router::new().fallback(async || StatusCode::SERVICE_UNAVAILABLE);
     let options = Options {
         only: vec!["act.done".to_owned()],
+        state: None,
         ..hasty(all(serve(router).await))
     };
     let random = |report: &accordant_conform::Report| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use accordant_conform::protocol::plan::ActionRequest;
-use accordant_conform::{Options, Plain, Report};
+use accordant_conform::{Options, OptionsError, Outcome, Plain, Report, RunError};
 
 use crate::plain_stub::{Bug, router};
 use crate::support::{all_passed, failed, json, options, run, serve};
@@ -14,16 +14,19 @@ const ACTION: &str = r#"{
     "compensate": { "path": "/bookings/{act#/id}/cancel" }
 }"#;
 
-async fn report(bug: Bug) -> Report {
+async fn options_of(bug: Bug) -> Options {
     let address = serve(router(bug)).await;
     let request: ActionRequest = serde_json::from_str(ACTION).unwrap();
     let plain = Plain::new(request, Some(json(r#"{"nights":99}"#))).unwrap();
-    let options = Options {
+    Options {
         plain: Some(plain),
         patience: Duration::from_millis(300),
         ..options(address)
-    };
-    run(&options).await
+    }
+}
+
+async fn report(bug: Bug) -> Report {
+    run(&options_of(bug).await).await
 }
 
 #[tokio::test]
@@ -43,10 +46,42 @@ macro_rules! finds {
 }
 
 finds! {
-    a_key_that_is_not_looked_at: IgnoresTheKey, ["plain.act_same_body", "plain.concurrent_same_body", "plain.effect_once"];
+    a_key_that_is_not_looked_at: IgnoresTheKey, ["plain.act_same_body", "plain.concurrent_same_body", "plain.effect_once", "plain.repeat_after_compensate"];
     a_repeat_that_is_refused: RefusesRepeats, ["plain.act_repeat", "plain.act_same_body", "plain.concurrent", "plain.concurrent_same_body", "plain.effect_once"];
     a_refusal_that_does_not_last: ForgetsRefusals, ["plain.refused"];
     a_second_compensation_that_finds_nothing: MissesTheSecondTime, ["plain.compensate_repeat", "plain.effect_once"];
-    a_redirect: Redirects, ["plain.act", "plain.act_repeat", "plain.act_same_body", "plain.compensate", "plain.compensate_repeat", "plain.concurrent", "plain.concurrent_same_body", "plain.effect_once", "plain.malformed", "plain.refused"];
+    a_key_that_is_forgotten_with_its_booking: ForgetsTheKeyWithTheBooking, ["plain.repeat_after_compensate"];
+    a_state_that_is_hidden: HidesTheState, ["plain.effect_once", "plain.repeat_after_compensate"];
+    a_redirect: Redirects, ["plain.act", "plain.act_repeat", "plain.act_same_body", "plain.compensate", "plain.compensate_repeat", "plain.concurrent", "plain.concurrent_same_body", "plain.effect_once", "plain.malformed", "plain.refused", "plain.repeat_after_compensate"];
     a_booking_made_of_rubbish: TakesRubbish, ["plain.malformed"];
+}
+
+#[tokio::test]
+async fn a_state_that_is_nowhere_to_be_seen_is_no_state() {
+    let options = Options {
+        state: Some("/balanec".to_owned()),
+        ..options_of(Bug::None).await
+    };
+    let refused = accordant_conform::run(&options).await;
+    assert!(
+        matches!(&refused, Err(RunError::Options(OptionsError::StateUnseen { path, came }))
+            if path == "/balanec" && came.contains("404")),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_a_look_at_the_state_no_effect_is_claimed() {
+    let options = Options {
+        state: None,
+        ..options_of(Bug::ForgetsTheKeyWithTheBooking).await
+    };
+    let report = run(&options).await;
+    let skipped = report.checks.iter();
+    let skipped = skipped.filter(|it| matches!(it.outcome, Outcome::Skipped { .. }));
+    let skipped: Vec<_> = skipped.map(|it| it.id).collect();
+    assert_eq!(
+        skipped,
+        ["plain.repeat_after_compensate", "plain.effect_once"]
+    );
 }

@@ -22,6 +22,10 @@ pub(crate) enum Bug {
     ForgetsRefusals,
     /// Says 404 to the second compensation.
     MissesTheSecondTime,
+    /// Forgets what it answered once the booking is cancelled, and books again.
+    ForgetsTheKeyWithTheBooking,
+    /// Shows its state until something is booked.
+    HidesTheState,
     /// Sends the caller elsewhere.
     Redirects,
     /// Takes what is no JSON.
@@ -48,14 +52,13 @@ pub(crate) fn router(bug: Bug) -> Router {
         .with_state(shared)
 }
 
-async fn balance(State(shared): State<Shared>) -> String {
+async fn balance(State(shared): State<Shared>) -> (StatusCode, String) {
     let books = shared.1.lock().unwrap();
-    books
-        .bookings
-        .values()
-        .filter(|open| **open)
-        .count()
-        .to_string()
+    if shared.0 == Bug::HidesTheState && !books.bookings.is_empty() {
+        return (StatusCode::NOT_FOUND, String::new());
+    }
+    let open = books.bookings.values().filter(|open| **open).count();
+    (StatusCode::OK, open.to_string())
 }
 
 fn answer(status: StatusCode, body: &Value) -> Answer {
@@ -101,6 +104,9 @@ async fn book(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> 
 
 async fn cancel(State(shared): State<Shared>, Path(id): Path<u64>) -> StatusCode {
     let mut books = shared.1.lock().unwrap();
+    if shared.0 == Bug::ForgetsTheKeyWithTheBooking {
+        books.answers.retain(|_, (_, body)| body["id"] != id);
+    }
     match books.bookings.insert(id, false) {
         Some(false) if shared.0 == Bug::MissesTheSecondTime => StatusCode::NOT_FOUND,
         Some(_) => StatusCode::NO_CONTENT,

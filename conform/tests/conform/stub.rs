@@ -145,6 +145,8 @@ async fn act(State(service): State<Arc<Service>>, headers: HeaderMap, body: Byte
     if service.bug == Bug::Races && call.verb == ActVerb::Act {
         let key = service.key(call.gtid, call.branch, true);
         let stood = service.books.lock().unwrap().rows.contains_key(&key);
+        // The width of the race that is planted here: as long as a look and a write in a database take.
+        // A barrier cannot stand in for it, since a call may come alone.
         tokio::time::sleep(Duration::from_millis(5)).await;
         if !stood {
             service.books.lock().unwrap().rows.remove(&key);
