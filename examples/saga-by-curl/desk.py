@@ -5,8 +5,8 @@
   DELETE /bookings/ID             200; it is free again
   GET    /free                    200 with how many are left
 
-What comes twice under one Idempotency-Key is done once and answered twice. That is all that a saga
-asks of a service. (This one forgets when it ends; a real one writes the answers into its database,
+What comes twice under one Idempotency-Key is done once and answered twice, also when the booking is
+cancelled in between: a request may be held up on its way. That is all that a saga asks of a service. (This one forgets when it ends; a real one writes the answers into its database,
 in the transaction that does the work: see ../src/bin/trip/car.py.)
 """
 
