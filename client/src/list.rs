@@ -40,7 +40,8 @@ impl Listing {
         self
     }
 
-    /// Only those at which an operator must look.
+    /// Only those that ended against their decision, at which an operator must look. What is stuck has
+    /// not ended, and is not among them.
     pub const fn attention(mut self) -> Self {
         self.attention = true;
         self

@@ -137,7 +137,8 @@ pub(super) struct ListArguments {
     /// Only those of this outcome.
     #[arg(long, value_name = "OUTCOME")]
     pub(super) outcome: Option<OutcomeWord>,
-    /// Only those at which an operator must look.
+    /// Only those that ended against their decision, at which an operator must look. What is stuck has
+    /// not ended: see `accordant stuck`.
     #[arg(long)]
     pub(super) attention: bool,
     /// At most so many.

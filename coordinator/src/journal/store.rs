@@ -335,7 +335,7 @@ pub struct ListFilter {
     pub closed: Option<bool>,
     /// Of this outcome.
     pub outcome: Option<Outcome>,
-    /// Only those at which an operator must look.
+    /// Only those that ended against their decision, at which an operator must look.
     pub attention: bool,
     /// Minted at or after this time.
     pub minted_from: Option<Timestamp>,
