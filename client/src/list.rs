@@ -40,8 +40,8 @@ impl Listing {
         self
     }
 
-    /// Only those that ended against their decision, at which an operator must look. What is stuck has
-    /// not ended, and is not among them.
+    /// Only those at which an operator must look: they ended against their decision, or some action
+    /// of theirs has waited for one and they have not ended.
     pub const fn attention(mut self) -> Self {
         self.attention = true;
         self

@@ -4,18 +4,32 @@
 use crate::Migration;
 
 /// For SQLite; the version stands in `pragma user_version`.
-pub const SQLITE: [Migration; 1] = [Migration {
-    version: 1,
-    name: "journal",
-    sql: include_str!("../coordinator/sqlite/0001_journal.sql"),
-}];
+pub const SQLITE: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "journal",
+        sql: include_str!("../coordinator/sqlite/0001_journal.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "stuck",
+        sql: include_str!("../coordinator/sqlite/0002_stuck.sql"),
+    },
+];
 
 /// For PostgreSQL; the version stands in `accordant_journal.schema_version`.
-pub const POSTGRES: [Migration; 1] = [Migration {
-    version: 1,
-    name: "journal",
-    sql: include_str!("../coordinator/postgres/0001_journal.sql"),
-}];
+pub const POSTGRES: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "journal",
+        sql: include_str!("../coordinator/postgres/0001_journal.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "stuck",
+        sql: include_str!("../coordinator/postgres/0002_stuck.sql"),
+    },
+];
 
 #[cfg(test)]
 mod tests {

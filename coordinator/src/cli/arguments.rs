@@ -137,8 +137,8 @@ pub(super) struct ListArguments {
     /// Only those of this outcome.
     #[arg(long, value_name = "OUTCOME")]
     pub(super) outcome: Option<OutcomeWord>,
-    /// Only those that ended against their decision, at which an operator must look. What is stuck has
-    /// not ended: see `accordant stuck`.
+    /// Only those at which an operator must look: they ended against their decision, or something of
+    /// theirs was stuck and they have not ended. See also `accordant stuck`.
     #[arg(long)]
     pub(super) attention: bool,
     /// At most so many.

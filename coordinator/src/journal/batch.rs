@@ -63,6 +63,9 @@ pub(crate) enum Change {
     },
     /// Nothing.
     None,
+    /// Some action of it waits for an operator. It is listed as such until it is closed: whether
+    /// another one of it still waits cannot be seen from one record.
+    Stick,
     /// Closes it.
     Close(Closing),
 }
@@ -171,13 +174,13 @@ fn prepare(
         Record::Closed(Closed { at, heuristics, .. }) => {
             Change::Close(Closing { at: *at, attention: !heuristics.is_empty() })
         }
+        Record::Stuck(_) => Change::Stick,
         // The record's kinds that only add a fact.
         Record::Committed(_)
         | Record::Aborted(_)
         | Record::Started(_)
         | Record::Done(_)
         | Record::Compensated(_)
-        | Record::Stuck(_)
         | Record::Resolved(_)
         | _ => Change::None,
     };
@@ -219,6 +222,9 @@ pub(crate) trait Tables {
     /// The record at a position.
     fn body(&mut self, gtid: Gtid, position: Position) -> Result<Option<String>, Self::Error>;
 
+    /// Marks a transaction as one that waits for an operator.
+    fn stick(&mut self, gtid: Gtid) -> Result<(), Self::Error>;
+
     /// Closes a transaction.
     fn close(&mut self, gtid: Gtid, closing: Closing) -> Result<(), Self::Error>;
 }
@@ -257,7 +263,7 @@ fn apply_row<T: Tables>(
     let begun = match &row.change {
         Change::Begin { tenant, key } => Some((Some((tenant, key)), None)),
         Change::Presume { at } => Some((None, Some(Closing { at: *at, attention: false }))),
-        Change::None | Change::Close(_) => None,
+        Change::None | Change::Stick | Change::Close(_) => None,
     };
     if let Some((key, closed)) = begun
         && !tables.exists(row.gtid)?
@@ -278,8 +284,10 @@ fn apply_row<T: Tables>(
             })
         });
     }
-    if let Change::Close(closing) = row.change {
-        tables.close(row.gtid, closing)?;
+    match row.change {
+        Change::Close(closing) => tables.close(row.gtid, closing)?,
+        Change::Stick => tables.stick(row.gtid)?,
+        Change::Begin { .. } | Change::Presume { .. } | Change::None => {}
     }
     Ok(Flushed::Durable)
 }

@@ -213,6 +213,7 @@ struct Partition {
 struct Transaction {
     key: Option<(TenantName, IdempotencyKey)>,
     closed: Option<Closing>,
+    stuck: bool,
 }
 
 struct Body {
@@ -237,7 +238,7 @@ impl MemoryTables {
             self.keys.insert(key.clone(), gtid);
         }
         self.transactions
-            .insert(gtid, Transaction { key, closed: None });
+            .insert(gtid, Transaction { key, closed: None, stuck: false });
     }
 
     /// Paints a record of a transaction.
@@ -278,13 +279,14 @@ impl MemoryTables {
         let transaction = self.transactions.get(&gtid)?;
         let tenant = transaction.key.as_ref().map(|(tenant, _)| tenant);
         let attention = transaction.closed.is_some_and(|closing| closing.attention);
+        let waits = transaction.stuck && transaction.closed.is_none();
         let outcome = outcome(self.fates.get(&gtid).copied(), attention);
         let wanted = (filter.tenant.is_none() || filter.tenant.as_ref() == tenant)
             && filter
                 .closed
                 .is_none_or(|closed| closed == transaction.closed.is_some())
             && filter.outcome.is_none_or(|wanted| wanted == outcome)
-            && (attention || !filter.attention)
+            && (attention || waits || !filter.attention)
             && filter.minted_from.is_none_or(|from| gtid.minted() >= from)
             && filter
                 .minted_before
@@ -343,7 +345,8 @@ impl Tables for MemoryTables {
             self.keys.insert(key.clone(), gtid);
         }
         self.minted.insert((gtid.minted(), gtid));
-        self.transactions.insert(gtid, Transaction { key, closed });
+        self.transactions
+            .insert(gtid, Transaction { key, closed, stuck: false });
         Ok(None)
     }
 
@@ -373,6 +376,13 @@ impl Tables for MemoryTables {
     fn close(&mut self, gtid: Gtid, closing: Closing) -> Result<(), Self::Error> {
         if let Some(transaction) = self.transactions.get_mut(&gtid) {
             transaction.closed = Some(closing);
+        }
+        Ok(())
+    }
+
+    fn stick(&mut self, gtid: Gtid) -> Result<(), Self::Error> {
+        if let Some(transaction) = self.transactions.get_mut(&gtid) {
+            transaction.stuck = true;
         }
         Ok(())
     }

@@ -335,7 +335,8 @@ pub struct ListFilter {
     pub closed: Option<bool>,
     /// Of this outcome.
     pub outcome: Option<Outcome>,
-    /// Only those that ended against their decision, at which an operator must look.
+    /// Only those at which an operator must look: they ended against their decision, or some action
+    /// of theirs has waited for one and they have not ended.
     pub attention: bool,
     /// Minted at or after this time.
     pub minted_from: Option<Timestamp>,

@@ -82,6 +82,37 @@ pub async fn heuristics_keep_attention(harness: &dyn Harness) {
     );
 }
 
+/// However its records are spread over flushes. Its outcome is what it was.
+pub async fn what_is_stuck_is_listed_for_attention_until_it_ends(harness: &dyn Harness) {
+    let owner = Owner::new(harness).await;
+    let all: Vec<_> = (0..3).map(|_| owner.transaction()).collect();
+    let [slow, at_once, over] = &all[..] else {
+        panic!("three")
+    };
+    let (stuck, resolved, ended) = (6, 7, 8);
+    let filter = ListFilter { attention: true, ..ListFilter::default() };
+    let listed = async || {
+        let listed = owner.store.list(&filter, None, 10).await.unwrap();
+        let all = listed.iter();
+        all.for_each(|one| assert!(one.outcome == Outcome::Aborted && !one.closed));
+        listed.iter().map(|one| one.id).collect::<Vec<_>>()
+    };
+    for entry in &slow.whole_saga()[..stuck] {
+        assert_eq!(listed().await, []);
+        owner.append(std::slice::from_ref(entry)).await;
+    }
+    assert_eq!(listed().await, [slow.gtid]);
+    owner.append(&at_once.whole_saga()[..stuck]).await;
+    owner.append(&over.whole_saga()).await;
+    assert_eq!(listed().await, [at_once.gtid, slow.gtid]);
+    // Another action of it may still wait.
+    owner.append(&slow.whole_saga()[stuck..resolved]).await;
+    assert_eq!(listed().await, [at_once.gtid, slow.gtid]);
+    owner.append(&slow.whole_saga()[resolved..ended]).await;
+    owner.append(&at_once.whole_saga()[stuck..ended]).await;
+    assert_eq!(listed().await, []);
+}
+
 /// From its first record on.
 pub async fn a_beginning_that_decides_is_listed_as_committed(harness: &dyn Harness) {
     let owner = Owner::new(harness).await;

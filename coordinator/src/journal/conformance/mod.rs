@@ -72,6 +72,7 @@ macro_rules! journal_conformance {
             listing: open_transactions_are_paged_while_others_begin,
             listing: a_closed_transaction_is_no_longer_open,
             listing: heuristics_keep_attention,
+            listing: what_is_stuck_is_listed_for_attention_until_it_ends,
             listing: a_beginning_that_decides_is_listed_as_committed,
             listing: filters_select_what_they_say,
             listing: paging_is_stable_while_transactions_begin,

@@ -146,7 +146,7 @@ async fn look(connection: &mut PgConnection, rows: &[Row]) -> Result<Before, sql
     let gtids: BTreeSet<String> = rows.iter().map(|row| row.gtid.to_string()).collect();
     let keys = rows.iter().filter_map(|row| match &row.change {
         Change::Begin { tenant, key } => Some((tenant.as_str(), key.as_str())),
-        Change::Presume { .. } | Change::None | Change::Close(_) => None,
+        Change::Presume { .. } | Change::None | Change::Stick | Change::Close(_) => None,
     });
     let (tenants, keys): (Vec<&str>, Vec<&str>) = keys.unzip();
     let gtids: Vec<String> = gtids.into_iter().collect();
@@ -186,21 +186,32 @@ async fn look(connection: &mut PgConnection, rows: &[Row]) -> Result<Before, sql
 fn bind(rows: &[Row]) -> super::link::Statement<'_> {
     let mut heads: BTreeMap<Gtid, Position> = BTreeMap::new();
     let mut closings: BTreeMap<Gtid, Closing> = BTreeMap::new();
+    let mut stuck: BTreeSet<Gtid> = BTreeSet::new();
     let mut records = Records::default();
     for row in rows {
         let head = *heads.entry(row.gtid).or_insert(row.position);
-        if let Change::Close(closing) = row.change {
-            closings.insert(row.gtid, closing);
+        match row.change {
+            Change::Close(closing) => {
+                closings.insert(row.gtid, closing);
+            }
+            Change::Stick => {
+                stuck.insert(row.gtid);
+            }
+            Change::Begin { .. } | Change::Presume { .. } | Change::None => {}
         }
         records.push(row, head);
     }
+    // What has ended waits for nobody, and no row is written twice in one statement.
+    stuck.retain(|gtid| !closings.contains_key(gtid));
     let mut begun = Begun::default();
     let mut closed = Closed::default();
+    let mut sticking = Sticking::default();
     for row in rows {
         match &row.change {
             Change::Begin { tenant, key } => {
                 let key = Some((tenant.as_str(), key.as_str()));
-                begun.push(row, key, closings.get(&row.gtid).copied());
+                let is_stuck = stuck.contains(&row.gtid);
+                begun.push(row, key, closings.get(&row.gtid).copied(), is_stuck);
             }
             Change::Presume { at } => {
                 let closing = Closing { at: *at, attention: false };
@@ -208,10 +219,18 @@ fn bind(rows: &[Row]) -> super::link::Statement<'_> {
                     row,
                     None,
                     Some(closings.get(&row.gtid).copied().unwrap_or(closing)),
+                    false,
                 );
             }
             Change::Close(closing) => match heads.get(&row.gtid) {
                 Some(&head) if head > Position(0) => closed.push(row, head, *closing),
+                Some(_) | None => {}
+            },
+            // Of several in one flush the first does.
+            Change::Stick => match heads.get(&row.gtid) {
+                Some(&head) if head > Position(0) && stuck.remove(&row.gtid) => {
+                    sticking.push(row, head);
+                }
                 Some(_) | None => {}
             },
             Change::None => {}
@@ -219,7 +238,7 @@ fn bind(rows: &[Row]) -> super::link::Statement<'_> {
     }
     let partitions: BTreeSet<i32> = rows.iter().map(|row| row.partition().0.into()).collect();
     let statement = sqlx::query(statement::FLUSH).bind(Vec::from_iter(partitions));
-    closed.bind(begun.bind(records.bind(statement)))
+    sticking.bind(closed.bind(begun.bind(records.bind(statement))))
 }
 
 /// The columns of the records.
@@ -268,10 +287,17 @@ struct Begun {
     minted: Vec<i64>,
     closed: Vec<Option<i64>>,
     attention: Vec<bool>,
+    stuck: Vec<bool>,
 }
 
 impl Begun {
-    fn push(&mut self, row: &Row, key: Option<(&str, &str)>, closing: Option<Closing>) {
+    fn push(
+        &mut self,
+        row: &Row,
+        key: Option<(&str, &str)>,
+        closing: Option<Closing>,
+        stuck: bool,
+    ) {
         self.gtids.push(row.gtid.to_string());
         self.partitions.push(row.partition().0.into());
         self.epochs.push(signed(row.epoch.0));
@@ -282,6 +308,7 @@ impl Begun {
             .push(closing.map(|closing| signed(closing.at.as_millis())));
         self.attention
             .push(closing.is_some_and(|closing| closing.attention));
+        self.stuck.push(stuck);
     }
 
     fn bind<'a>(self, statement: super::link::Statement<'a>) -> super::link::Statement<'a> {
@@ -294,6 +321,7 @@ impl Begun {
             .bind(self.minted)
             .bind(self.closed)
             .bind(self.attention)
+            .bind(self.stuck)
     }
 }
 
@@ -326,6 +354,32 @@ impl Closed {
             .bind(self.heads)
             .bind(self.at)
             .bind(self.attention)
+    }
+}
+
+/// The columns of the transactions that began in an earlier flush and wait for an operator.
+#[derive(Default)]
+struct Sticking {
+    gtids: Vec<String>,
+    partitions: Vec<i32>,
+    epochs: Vec<i64>,
+    heads: Vec<i64>,
+}
+
+impl Sticking {
+    fn push(&mut self, row: &Row, head: Position) {
+        self.gtids.push(row.gtid.to_string());
+        self.partitions.push(row.partition().0.into());
+        self.epochs.push(signed(row.epoch.0));
+        self.heads.push(head.0.into());
+    }
+
+    fn bind<'a>(self, statement: super::link::Statement<'a>) -> super::link::Statement<'a> {
+        statement
+            .bind(self.gtids)
+            .bind(self.partitions)
+            .bind(self.epochs)
+            .bind(self.heads)
     }
 }
 

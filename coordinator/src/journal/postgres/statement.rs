@@ -113,12 +113,13 @@ pub(super) const FLUSH: &str = "
         join fence f on f.id = b.partition and f.epoch = b.epoch
     ), opened as (
         insert into accordant_journal.transaction
-            (gtid, partition, tenant, idempotency_key, minted_ms, closed_ms, attention)
-        select n.gtid, n.partition, n.tenant, n.key, n.minted_ms, n.closed_ms, n.attention
+            (gtid, partition, tenant, idempotency_key, minted_ms, closed_ms, attention, stuck)
+        select n.gtid, n.partition, n.tenant, n.key, n.minted_ms, n.closed_ms, n.attention, n.stuck
         from unnest($9::text[], $10::int4[], $11::int8[], $12::text[], $13::text[], $14::int8[],
-                $15::int8[], $16::bool[])
+                $15::int8[], $16::bool[], $17::bool[])
             with ordinality
-            as n (gtid, partition, epoch, tenant, key, minted_ms, closed_ms, attention, place)
+            as n (gtid, partition, epoch, tenant, key, minted_ms, closed_ms, attention, stuck,
+                place)
         join fence f on f.id = n.partition and f.epoch = n.epoch
         where n.minted_ms > f.horizon_ms
         order by n.place
@@ -140,12 +141,22 @@ pub(super) const FLUSH: &str = "
     ), closed as (
         update accordant_journal.transaction t
         set closed_ms = c.closed_ms, attention = c.attention
-        from unnest($17::text[], $18::int4[], $19::int8[], $20::int8[], $21::int8[], $22::bool[])
+        from unnest($18::text[], $19::int4[], $20::int8[], $21::int8[], $22::int8[], $23::bool[])
             as c (gtid, partition, epoch, head, closed_ms, attention)
         join fence f on f.id = c.partition and f.epoch = c.epoch
         where t.gtid = c.gtid and exists (
             select from accordant_journal.record r
             where r.gtid = c.gtid and r.position = c.head - 1
+        )
+    ), stuck as (
+        update accordant_journal.transaction t
+        set stuck = true
+        from unnest($24::text[], $25::int4[], $26::int8[], $27::int8[])
+            as s (gtid, partition, epoch, head)
+        join fence f on f.id = s.partition and f.epoch = s.epoch
+        where t.gtid = s.gtid and exists (
+            select from accordant_journal.record r
+            where r.gtid = s.gtid and r.position = s.head - 1
         )
     )
     select f.id, f.epoch, f.horizon_ms, (select count(*) from written) from fence f";
@@ -198,7 +209,7 @@ pub(super) const LIST: &str = "
         and ($4::text is null or t.tenant = $4)
         and ($5::bool is null or (t.closed_ms is not null) = $5)
         and ($6::int8 is null or case when t.attention then 3 else coalesce(r.fate, 0) end = $6)
-        and (not $7::bool or t.attention)
+        and (not $7::bool or t.attention or (t.stuck and t.closed_ms is null))
     order by t.minted_ms desc, t.gtid desc
     limit $8";
 

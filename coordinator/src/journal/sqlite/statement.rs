@@ -62,6 +62,8 @@ pub(super) const BODY: &str = "select body from record where gtid = ?1 and posit
 pub(super) const CLOSE: &str = r#"
     update "transaction" set closed_ms = ?2, attention = ?3 where gtid = ?1"#;
 
+pub(super) const STICK: &str = r#"update "transaction" set stuck = 1 where gtid = ?1"#;
+
 pub(super) const LOAD_OPEN: &str = r#"
     select t.gtid, 0, 0, r.position, r.epoch, r.body
     from (
@@ -86,7 +88,7 @@ pub(super) const LIST: &str = r#"
         and (?4 is null or t.tenant = ?4)
         and (?5 is null or (t.closed_ms is not null) = ?5)
         and (?6 is null or case when t.attention then 3 else coalesce(r.fate, 0) end = ?6)
-        and (not ?7 or t.attention)
+        and (not ?7 or t.attention or (t.stuck and t.closed_ms is null))
     order by t.minted_ms desc, t.gtid desc
     limit ?8"#;
 

@@ -94,6 +94,11 @@ impl Tables for SqliteTables<'_> {
             .optional()
     }
 
+    fn stick(&mut self, gtid: Gtid) -> Result<(), Self::Error> {
+        let mut stick = self.0.prepare_cached(statement::STICK)?;
+        stick.execute(params![gtid.to_string()]).map(drop)
+    }
+
     fn close(&mut self, gtid: Gtid, closing: Closing) -> Result<(), Self::Error> {
         let at = signed(closing.at.as_millis());
         let mut close = self.0.prepare_cached(statement::CLOSE)?;
