@@ -8,7 +8,8 @@ use crate::time::Timestamp;
 use crate::wire::api::{AbortReason, Verdict};
 use crate::wire::problem::ProblemCode;
 
-use super::machine::{Node, refuse_all};
+use super::machine::Node;
+use super::reply::refuse_all;
 
 /// An abort on its way into the journal for a gtid of which nothing was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -3,18 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::effect::Answer;
-use crate::effect::{After, Call, Effect, Reply, RequestId, Token};
-
+use crate::effect::{After, Answer, Call, Effect, RequestId, Token};
 use crate::id::{
     Attempt, BranchIndex, Cluster, Epoch, Gtid, IdempotencyKey, Incarnation, ParticipantName,
-    PartitionId, Position, TenantName,
+    PartitionId, TenantName,
 };
 use crate::plan::{Gate, Input, Order, Refused};
 use crate::time::Timestamp;
-use crate::wire::api::Wait;
 use crate::wire::contract::Kinship;
-use crate::wire::problem::ProblemCode;
 
 use super::event::Event;
 use super::identity::Participant;
@@ -23,7 +19,7 @@ use super::ownership::Partition;
 use super::records::Awaited;
 use super::room::Queue;
 use super::timers::{Timer, Timers, wanted};
-use super::transaction::{Durability, Transaction};
+use super::transaction::Transaction;
 
 /// What a node must know of its surroundings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -335,54 +331,6 @@ impl Node {
         }
     }
 
-    /// Replies with the status that the transaction has once the record it relies on is durable.
-    pub(super) fn reply_status(
-        &mut self,
-        gtid: Gtid,
-        request: RequestId,
-        wait: Wait,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(transaction) = self.transactions.get(&gtid) else {
-            return;
-        };
-        let relies_on = match wait {
-            Wait::Accepted => transaction.begun_record,
-            Wait::Decided | Wait::Completed => transaction.decision_record,
-        };
-        // It tells what every step returned.
-        let tells_all = wait == Wait::Completed && !transaction.course.is_atomic();
-        let after = match (relies_on, transaction.last) {
-            (_, Some(last)) if tells_all || transaction.is_given_up() => After::Durable(last),
-            (Durability::Awaited(token), _) => After::Durable(token),
-            (Durability::None | Durability::Durable, _) => After::Now,
-        };
-        let records = match wait {
-            Wait::Accepted => Position(0),
-            Wait::Decided => transaction.decided,
-            Wait::Completed => transaction.position,
-        };
-        let status = transaction.status_up_to(wait != Wait::Accepted, records);
-        self.reply_gated(after, request, Reply::Status(Box::new(status)), effects);
-    }
-
-    /// Replies once a record is durable. More than may wait for one record are told to ask again:
-    /// what they ask about is there, so nobody may tell them that nothing was begun.
-    pub(super) fn reply_gated(
-        &mut self,
-        after: After,
-        request: RequestId,
-        reply: Reply,
-        effects: &mut Vec<Effect>,
-    ) {
-        match after {
-            After::Durable(token) if !self.await_also(token, request) => {
-                refuse_all(&[request], ProblemCode::Unknown, effects);
-            }
-            After::Durable(_) | After::Now => effects.push(Effect::Reply { after, request, reply }),
-        }
-    }
-
     /// Removes a transaction from memory.
     pub(super) fn forget(&mut self, gtid: Gtid) {
         if let Some(transaction) = self.transactions.remove(&gtid) {
@@ -415,13 +363,4 @@ impl Node {
             };
         }
     }
-}
-
-/// Tells requests that they cannot be answered.
-pub(super) fn refuse_all(requests: &[RequestId], code: ProblemCode, effects: &mut Vec<Effect>) {
-    effects.extend(requests.iter().map(|&request| Effect::Reply {
-        after: After::Now,
-        request,
-        reply: Reply::Refused(code),
-    }));
 }

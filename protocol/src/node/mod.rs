@@ -25,6 +25,7 @@ mod inquiry;
 mod machine;
 mod ownership;
 mod records;
+mod reply;
 mod room;
 mod submit;
 #[cfg(test)]

@@ -10,7 +10,8 @@ use crate::recovery::History;
 use crate::time::Timestamp;
 use crate::wire::problem::ProblemCode;
 
-use super::machine::{Node, refuse_all};
+use super::machine::Node;
+use super::reply::refuse_all;
 use super::submit::seed;
 use super::transaction::{Durability, Transaction};
 

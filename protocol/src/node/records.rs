@@ -9,7 +9,8 @@ use crate::record::{Done, Record, Resolved};
 use crate::time::Timestamp;
 use crate::wire::problem::ProblemCode;
 
-use super::machine::{Node, refuse_all};
+use super::machine::Node;
+use super::reply::refuse_all;
 use super::transaction::Durability;
 
 /// An append of which the journal has not told yet.

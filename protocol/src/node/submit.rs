@@ -12,7 +12,8 @@ use crate::wire::api::Wait;
 use crate::wire::problem::ProblemCode;
 
 use super::event::Submission;
-use super::machine::{Node, refuse_all};
+use super::machine::Node;
+use super::reply::refuse_all;
 use super::transaction::{Durability, Transaction};
 
 /// The partition of an idempotency key. A repeat of a request comes to the same one, whichever

@@ -9,7 +9,8 @@ use crate::record::Resolution;
 use crate::time::Timestamp;
 use crate::wire::problem::ProblemCode;
 
-use super::machine::{Node, refuse_all};
+use super::machine::Node;
+use super::reply::refuse_all;
 
 impl Node {
     /// Takes what was said, and answers with the status once it is durable that it was heard.
