@@ -27,6 +27,13 @@ const KILLS: u64 = 3;
 /// How many clients there are in a crowd.
 const CLIENTS: usize = 8;
 
+/// What `--crash` kills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Victim {
+    /// The coordinator.
+    Coordinator,
+}
+
 /// One transaction to be played.
 #[derive(Clone, Debug)]
 pub struct Play {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use accordant_examples::play::Victim;
 use accordant_examples::service::ServiceArguments;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -34,13 +35,6 @@ pub(crate) enum Fail {
     Credit,
     /// The van is full for a while. That does not stop the order: it is paid.
     Ship,
-}
-
-/// What is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Victim {
-    /// The coordinator.
-    Coordinator,
 }
 
 /// The roles in which the program starts itself.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use accordant_examples::play::Victim;
 use accordant_examples::service::ServiceArguments;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -35,13 +36,6 @@ pub(crate) enum Fail {
     Car,
     /// The card does not cover it.
     Ticket,
-}
-
-/// What is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Victim {
-    /// The coordinator.
-    Coordinator,
 }
 
 /// The roles in which the program starts itself.
