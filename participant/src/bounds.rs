@@ -30,22 +30,23 @@ pub(crate) fn of_size(field: &str, value: &Json, bytes_max: usize) -> Result<(),
 
 /// What is wrong with the form of an order: no coordinator of any version sends such a one, so the
 /// call is refused as if it could not be read.
-pub(crate) fn of_form(order: &FinishOrder) -> Result<(), &'static str> {
+pub(crate) fn of_form(order: &FinishOrder) -> Result<(), String> {
+    of_branch(order.branch)?;
     match (order.verb, &order.work) {
         (FinishVerb::Confirm | FinishVerb::Cancel, Some(_))
         | (FinishVerb::Commit | FinishVerb::Abort, None) => Ok(()),
         (FinishVerb::Confirm | FinishVerb::Cancel, None) => {
-            Err("work: a confirm and a cancel say what they are about")
+            Err("work: a confirm and a cancel say what they are about".to_owned())
         }
         (FinishVerb::Commit | FinishVerb::Abort, Some(_)) => {
-            Err("work: it belongs to a confirm or a cancel")
+            Err("work: it belongs to a confirm or a cancel".to_owned())
         }
     }
 }
 
-/// What is wrong with the values of an order: another version may have other bounds.
+/// What is wrong with the size of an order: it follows from what other services return, and another
+/// version may have other bounds.
 pub(crate) fn of_order(order: &FinishOrder) -> Result<(), String> {
-    of_branch(order.branch)?;
     let Some(work) = &order.work else {
         return Ok(());
     };

@@ -4,6 +4,7 @@ use accordant_protocol::id::{Gtid, IdempotencyKey, ParticipantName};
 use accordant_protocol::limits::REASON_BYTES_MAX;
 use accordant_protocol::wire::api::{IDEMPOTENCY_KEY_HEADER, TRANSACTIONS_PATH};
 use accordant_protocol::wire::contract::cut;
+use accordant_protocol::wire::problem::ProblemCode;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -33,6 +34,9 @@ pub(crate) enum CoordinatorError {
         status: u16,
         /// What its problem said.
         detail: String,
+        /// It said one of a coordinator's problems. Else whatever stands there may be somebody else,
+        /// whose no is none.
+        is_problem: bool,
     },
     /// Something took the request, and did not say what a coordinator says: another server at this
     /// address, or one in between that answers by itself.
@@ -63,7 +67,7 @@ impl CoordinatorError {
     pub(crate) fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Status { status: 400 | 409 | 413 | 415 | 422, .. }
+            Self::Status { status: 400 | 409 | 413 | 415 | 422, is_problem: true, .. }
         )
     }
 }
@@ -230,6 +234,8 @@ fn refusal(status: StatusCode, body: Result<Bytes, CoordinatorError>) -> Coordin
     let problem = body
         .ok()
         .and_then(|body| serde_json::from_slice(&body).ok());
+    let is_problem = |it: &Problem| ProblemCode::ALL.iter().any(|code| code.as_str() == it.code);
+    let known = problem.as_ref().is_some_and(is_problem);
     let problem = problem.map(|Problem { code, detail, errors }| {
         let faults = errors
             .iter()
@@ -237,5 +243,5 @@ fn refusal(status: StatusCode, body: Result<Bytes, CoordinatorError>) -> Coordin
         format!("{code}: {detail}{}", faults.collect::<String>())
     });
     let detail = cut(&problem.unwrap_or_default(), REASON_BYTES_MAX);
-    CoordinatorError::Status { status: status.as_u16(), detail }
+    CoordinatorError::Status { status: status.as_u16(), detail, is_problem: known }
 }

@@ -277,5 +277,8 @@ fn is_at_work(error: &SettleError) -> bool {
 
 /// Whether the coordinator knows nothing of the transaction, or nothing any more.
 fn is_gone(error: &CoordinatorError) -> bool {
-    matches!(error, CoordinatorError::Status { status: 404 | 410, .. })
+    matches!(
+        error,
+        CoordinatorError::Status { status: 404 | 410, is_problem: true, .. }
+    )
 }

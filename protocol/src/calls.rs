@@ -13,6 +13,8 @@ pub struct Calls {
     pub attempt: Attempt,
     /// The attempts of the present verb: the pause between them grows with it.
     pub tries: u32,
+    /// How often it could not be sent since it was last: the pause before it is grows with it.
+    pub unsent: u32,
     /// A call is out and its answer has not come.
     pub in_flight: bool,
     /// When the call is repeated.
@@ -36,6 +38,7 @@ impl Calls {
     /// Starts on another verb: the pauses begin anew.
     pub(crate) fn begin(&mut self) {
         self.tries = 0;
+        self.unsent = 0;
         self.last_error = None;
         self.retry_at = None;
     }
@@ -71,7 +74,34 @@ impl Calls {
         index: BranchIndex,
         error: Option<String>,
     ) {
-        let doublings = self.tries.saturating_sub(1).min(16);
+        self.unsent = 0;
+        self.pause(now, pause, self.tries, seed, index, error);
+    }
+
+    /// Plans to send what could not be sent: that was no attempt, and uses none up.
+    pub(crate) fn send_later(
+        &mut self,
+        now: Timestamp,
+        pause: Pause,
+        seed: u64,
+        index: BranchIndex,
+        error: Option<String>,
+    ) {
+        self.tries = self.tries.saturating_sub(1);
+        self.unsent = self.unsent.saturating_add(1);
+        self.pause(now, pause, self.unsent, seed, index, error);
+    }
+
+    fn pause(
+        &mut self,
+        now: Timestamp,
+        pause: Pause,
+        times: u32,
+        seed: u64,
+        index: BranchIndex,
+        error: Option<String>,
+    ) {
+        let doublings = times.saturating_sub(1).min(16);
         let ms = pause.ms.saturating_mul(1 << doublings).min(pause.ms_max);
         let draw = scramble(seed ^ u64::from(index.0) << 32 ^ u64::from(self.attempt.0));
         let ms = ms / 2 + draw % (ms / 2 + 1);

@@ -206,6 +206,7 @@ impl History {
             (Resolution::NotDone, ActVerb::Compensate) => return None,
             (Resolution::Skip, _) => action.skipped = true,
             (Resolution::Abandon, _) => {
+                action.skipped = true;
                 self.abandoned = true;
                 let plan = &self.begun.as_ref()?.plan;
                 for index in record.given_up {

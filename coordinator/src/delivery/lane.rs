@@ -20,7 +20,7 @@ use tracing::{Instrument, Span, debug, debug_span};
 use super::act::{self, Asked, Head};
 use super::registry::{Registry, join};
 use super::reply::{Received, read_ends, read_vote};
-use super::transport::{Request, Transport};
+use super::transport::{Request, Transport, TransportError};
 use crate::driver::Alarm;
 use crate::journal::tenure::Tenure;
 use crate::{clock, crash};
@@ -361,21 +361,33 @@ async fn finish(lane: &LaneShared, batch: Vec<Waiting>) {
         return tell(lane, batch, received).await;
     }
     debug!(participant = %lane.name, orders = batch.len(), "a finish call was not taken: one by one");
-    for waiting in batch {
+    let mut left = batch.into_iter();
+    for waiting in left.by_ref() {
         let alone = vec![waiting];
         let received = finish_call(lane, &alone).await;
+        let goes_on = received.is_ok();
         tell(lane, alone, received).await;
+        if !goes_on {
+            break;
+        }
+    }
+    // Nobody answers any more: they come back after their pauses.
+    let left: Vec<Waiting> = left.collect();
+    if !left.is_empty() {
+        let text = "not sent: the order before it was not answered".to_owned();
+        tell(lane, left, Err(TransportError::Connection { text })).await;
     }
 }
 
+/// Whether the call was not taken for what it holds, of which a part may be taken.
 fn is_not_taken(received: &Received) -> bool {
-    let busy = [
-        StatusCode::REQUEST_TIMEOUT,
-        StatusCode::TOO_EARLY,
-        StatusCode::TOO_MANY_REQUESTS,
+    let held_against_it = [
+        StatusCode::BAD_REQUEST,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        StatusCode::UNPROCESSABLE_ENTITY,
     ];
     let status = received.as_ref().ok().map(|response| response.status);
-    status.is_some_and(|status| status.is_client_error() && !busy.contains(&status))
+    status.is_some_and(|status| held_against_it.contains(&status))
 }
 
 async fn finish_call(lane: &LaneShared, batch: &[Waiting]) -> Received {

@@ -146,7 +146,13 @@ async fn coordinator_that_is_away_asks_by_itself_later() {
         (410, true),
         (422, true),
     ] {
-        stub.answer(move |_| (status, String::new()));
+        // Without a problem of a coordinator's it may be anybody.
+        stub.answer(move |_| (status, "<html>no</html>".to_owned()));
+        let told = participant.call_back(gtid, BRANCH, Act, &done(5)).await;
+        let told = told.unwrap_err();
+        assert!(matches!(told, CallBackError::Unanswered(_)), "{told}");
+        let problem = json!({"code": "out_of_place", "detail": "no"}).to_string();
+        stub.answer(move |_| (status, problem.clone()));
         let told = participant.call_back(gtid, BRANCH, Act, &done(5)).await;
         let told = told.unwrap_err();
         assert_eq!(

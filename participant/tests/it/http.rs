@@ -132,6 +132,7 @@ async fn malformed_finish_is_refused_and_begins_nothing() {
     let calls = [
         ("{}".to_owned(), 400),
         (finish("verb", json!("forget")), 400),
+        (finish("branch", json!(96)), 422),
         (finish("gtid", json!(INJECTION)), 400),
         (finish("more", json!(1)), 400),
         (finish("verb", json!("confirm")), 422),

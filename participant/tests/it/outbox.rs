@@ -254,6 +254,31 @@ async fn message_is_kept_until_a_coordinator_says_that_it_has_taken_this_one() {
 }
 
 #[tokio::test]
+async fn message_that_somebody_else_refuses_is_kept_and_tried_again() {
+    for (status, body) in [
+        (413, "<html>too large</html>".to_owned()),
+        (
+            422,
+            json!({"code": "teapot", "detail": "who are you?"}).to_string(),
+        ),
+        (409, String::new()),
+    ] {
+        let (bank, stub, participant) = started().await;
+        send(&bank, &participant, 1).await;
+        stub.answer(move |_| (status, body.clone()));
+        let pushed = participant.push_once().await.unwrap();
+        assert_eq!(
+            (pushed.sent, pushed.refused, pushed.later),
+            (0, 0, 1),
+            "{status}"
+        );
+        stub.answer(|seen| accepted(fresh(), &seen.key));
+        make_due(&bank).await;
+        assert_eq!(participant.push_once().await.unwrap().sent, 1, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn message_that_is_refused_for_good_is_set_aside_and_blocks_nobody() {
     for status in [400, 409, 413, 422] {
         let (bank, stub, participant) = started().await;

@@ -10,8 +10,8 @@ use crate::wire::contract::{ActVerb, cut};
 
 use super::table::{InputKind, Phase, Rule, rule};
 
-/// The least time after which what could not be sent is tried again.
-const UNSENT_MS_MIN: u64 = 200;
+/// The first pause before what could not be sent is tried again, if the plan has none that is longer.
+const UNSENT_MS: u64 = 200;
 
 /// An action on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +35,8 @@ pub struct Action {
     pub recorded: Option<Position>,
     /// An earlier owner may have told it to act, or this one has.
     pub(crate) maybe_sent: bool,
+    /// The present call to act is not the first that may have been sent.
+    pub(crate) repeated: bool,
     /// It is durable that it may be told to act, where that is asked for.
     pub(crate) started: bool,
     /// It is among those that the record of turning back names.
@@ -65,6 +67,7 @@ impl Action {
             result: None,
             recorded: None,
             maybe_sent: false,
+            repeated: false,
             started: false,
             named: false,
             clearing_up: false,
@@ -172,6 +175,7 @@ impl Action {
 
     /// Counts a call that goes out now.
     pub(crate) fn call(&mut self) -> Attempt {
+        self.repeated = self.maybe_sent;
         self.maybe_sent = true;
         self.calls.call()
     }
@@ -184,14 +188,13 @@ impl Action {
         self.calls.retry_later(now, pause, seed, self.index, error);
     }
 
-    /// Plans to send what was not sent: that was no attempt, and neither uses one up nor makes the
-    /// pauses longer.
+    /// Plans to send what was not sent.
     pub(crate) fn send_later(&mut self, now: Timestamp, seed: u64, error: &str) {
-        self.calls.tries = self.calls.tries.saturating_sub(1);
-        let ms = self.retry().pause_ms.max(UNSENT_MS_MIN);
+        let Retry { pause_ms, pause_ms_max, .. } = self.retry();
+        let ms = pause_ms.max(UNSENT_MS);
+        let pause = Pause { ms, ms_max: pause_ms_max.max(ms) };
         let error = Some(cut(error, REASON_BYTES_MAX));
-        let pause = Pause { ms, ms_max: ms };
-        self.calls.retry_later(now, pause, seed, self.index, error);
+        self.calls.send_later(now, pause, seed, self.index, error);
     }
 
     /// Plans to ask again: it is under way, so this was no failed attempt. But what a saga that turns

@@ -94,14 +94,12 @@ impl Node {
             if participant.halted.is_some() {
                 return Err(ProblemCode::ParticipantHalted);
             }
-            if self.queue.is_wanted(&branch.participant) {
+            let name = &branch.participant;
+            if self.queue.is_wanted(name) || self.is_full(name, plan) {
                 return Err(ProblemCode::ParticipantBusy);
             }
         }
-        match self.lacks_room(plan) {
-            Some(_full) => Err(ProblemCode::ParticipantBusy),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn begin(

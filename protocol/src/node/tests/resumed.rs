@@ -1,6 +1,7 @@
 //! A saga that was found in the journal.
 
 use super::fixture::{E, NOW, P, acquire, begun_record, config, gtid, identity, lines, load};
+use super::saga::{FLIGHT, record};
 use super::services::shape;
 use crate::effect::{Answer, Effect, Reply, RequestId};
 use crate::id::{Attempt, BranchIndex};
@@ -94,4 +95,32 @@ fn state(node: &mut Node, now: Timestamp) -> State {
         Some(Effect::Reply { reply: Reply::Status(status), .. }) => status.state,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn what_cannot_be_called_any_more_but_may_have_been_is_not_taken_as_refused() {
+    let refers = |kind: &str| {
+        format!(
+            r#"{{"name":"hotel","after":["flight"],"action":{{"participant":"q",{kind},
+                "compensate_retry":{{"attempts":1}}}}}}"#
+        )
+    };
+    let done = || record(r#"{"done":{"at":1,"action":0,"result":{"id":7}}}"#);
+    // By the contract the compensation is harmless, whether it has acted or not.
+    let contract = refers(r#""operation":"o","payload":{"$result":"flight#/none"}"#);
+    let (_, _, resumed) = super::saga::found(&[FLIGHT, &contract], vec![done()]);
+    assert_eq!(
+        resumed,
+        [
+            "append t0: Aborted (refused) [0, 1] at 2, forced",
+            "compensate 1 #2 after t0",
+        ]
+    );
+    // At a plain service only an operator can find out.
+    let plain = refers(
+        r#""act":{"path":"/rooms","body":{"$result":"flight#/none"}},"compensate":{"path":"/free"}"#,
+    );
+    let started = record(r#"{"started":{"at":1,"action":1}}"#);
+    let (_, _, resumed) = super::saga::found(&[FLIGHT, &plain], vec![done(), started]);
+    assert_eq!(resumed, ["append t0: Stuck 1 Act at 3, lazy"]);
 }

@@ -5,7 +5,11 @@ use super::fixture::{
     take_at, yes,
 };
 use super::saga::{FIRST, FLIGHT, SECOND, THIRD, answered, done, plan, say};
-use crate::node::{Config, Event, Node, Submission};
+use crate::id::{Epoch, PartitionId};
+use crate::node::{Config, Event, Found, Node, Submission};
+use crate::plan::Plan;
+use crate::record::Record;
+use crate::recovery::History;
 use crate::time::Timestamp;
 use crate::wire::api::Wait;
 
@@ -136,4 +140,109 @@ fn pivot_that_finds_no_room_elsewhere_does_not_keep_it_from_the_next() {
         [1, 2, 3, 4].map(|it| holds(&node, it)),
         [false, true, false, true]
     );
+}
+
+/// A pivot of these branches, after a flight.
+fn pays(participants: &[&str]) -> Plan {
+    let branch = |(n, name): (usize, &&str)| {
+        format!(r#"{{"name":"b{n}","participant":"{name}","operation":"o"}}"#)
+    };
+    let branches: Vec<String> = participants.iter().enumerate().map(branch).collect();
+    let pay = format!(
+        r#"{{"name":"pay","after":["flight"],"group":{{"branches":[{}]}}}}"#,
+        branches.join(",")
+    );
+    plan(&[FLIGHT, &pay])
+}
+
+/// A node with so much room, in which these pivots are ready, in this order.
+fn ready(participant_open_max: usize, pivots: &[&[&str]]) -> Node {
+    let config = Config {
+        open_max: 99,
+        participant_open_max,
+        ..super::fixture::config()
+    };
+    let mut node = Node::new(config);
+    acquire(&mut node, P, E, Timestamp::ZERO);
+    load(&mut node, vec![]);
+    for (number, participants) in (1..).zip(pivots) {
+        let (plan, key) = (pays(participants), format!("k{number}"));
+        // The third is in a hurry.
+        let timeout_ms = if number == 3 { 1_000 } else { TIMEOUT_MS };
+        let submission = submission(number, &key, Wait::Accepted);
+        submit(&mut node, Submission { plan, timeout_ms, ..submission });
+        durable(&mut node, number - 1);
+    }
+    for number in 1..=pivots.len() as u64 {
+        say(&mut node, gtid(number), FIRST, done());
+    }
+    node
+}
+
+fn holding(node: &Node) -> Vec<u64> {
+    let holds = |number: &u64| {
+        let transaction = node.transaction(&gtid(*number));
+        transaction.is_some_and(|it| it.course().holds_branches())
+    };
+    (1..=9).filter(holds).collect()
+}
+
+#[test]
+fn one_that_waits_no_more_lets_the_next_go_on() {
+    // The first two leave one place free, which the third has no use for and the fourth would have.
+    let mut node = ready(3, &[&["p"], &["p"], &["p", "p"], &["p"]]);
+    assert_eq!(holding(&node), [1, 2], "nobody passes the third");
+    let over = node.transaction(&gtid(3)).unwrap().begun().deadline;
+    take_at(&mut node, over, Event::Timer);
+    assert_eq!(holding(&node), [1, 2, 4]);
+}
+
+#[test]
+fn a_partition_that_is_lost_lets_those_of_others_go_on() {
+    let mut node = ready(1, &[&["p"], &["p"]]);
+    let other = PartitionId(P.0 + 1);
+    acquire(&mut node, other, E, Timestamp::ZERO);
+    lines(
+        &mut node,
+        Event::Loaded { partition: other, epoch: E, found: vec![], last: true },
+    );
+    let late = Submission {
+        plan: pays(&["p"]),
+        partition: other,
+        ..submission(3, "k3", Wait::Accepted)
+    };
+    // Accepted while nobody waits, and ready when somebody does.
+    node.config.participant_open_max = 2;
+    node.queue.leave(gtid(2), &pays(&["p"]));
+    submit(&mut node, late);
+    node.config.participant_open_max = 1;
+    let third = *node
+        .transactions
+        .keys()
+        .find(|it| it.partition() == other)
+        .unwrap();
+    let token = node.next_token - 1;
+    durable(&mut node, token);
+    node.queue.ask(gtid(2));
+    let event = answered(&node, third, FIRST, done());
+    lines(&mut node, event);
+    assert!(!node.transaction(&third).unwrap().course().holds_branches());
+    node.step(super::fixture::NOW, Event::Lost { partition: P });
+    assert!(node.transaction(&third).unwrap().course().holds_branches());
+}
+
+#[test]
+fn pivot_that_is_larger_than_a_bound_that_was_lowered_runs_alone() {
+    let mut node = ready(2, &[&["q"], &["p", "p"]]);
+    assert_eq!(holding(&node), [1, 2]);
+    let records = node.transaction(&gtid(2)).unwrap().begun().clone();
+    let done = super::saga::record(r#"{"done":{"at":1,"action":0}}"#);
+    let history = History::fold([Record::Begun(records), done]).unwrap();
+    node = ready(1, &[&["q"]]);
+    lines(&mut node, Event::Lost { partition: P });
+    acquire(&mut node, P, Epoch(E.0 + 1), Timestamp::ZERO);
+    let found = vec![Found { gtid: gtid(2), history }];
+    let event = Event::Loaded { partition: P, epoch: Epoch(E.0 + 1), found, last: true };
+    lines(&mut node, event);
+    assert_eq!(holding(&node), [2]);
 }

@@ -172,7 +172,9 @@ impl Course {
         orders.push(Order::Record { record, urgency: Urgency::Lazy });
     }
 
-    /// Nothing was sent, since the call could not be made out.
+    /// Nothing was sent, since the call could not be made out. That is a refusal, unless one may have
+    /// been sent before: by an owner of another build, whose bounds were others. Then it is not known
+    /// whether it has acted.
     pub(super) fn unrenderable(
         &mut self,
         plan: &Plan,
@@ -190,10 +192,20 @@ impl Course {
             }
             return;
         }
-        if let Some(action) = self.action_mut(index) {
-            action.calls.in_flight = false;
+        let forward = self.direction == Direction::Forward;
+        let Some(action) = self.action_mut(index) else {
+            return;
+        };
+        action.calls.in_flight = false;
+        if !action.repeated || action.verb() != Some(ActVerb::Act) {
+            return self.refused(plan, now, index, refusal, orders);
         }
-        self.refused(plan, now, index, refusal, orders);
+        if forward && !action.plain && action.class == Class::Compensatable {
+            let branch = action.name.clone();
+            self.turn_back(plan, now, AbortReason::Refused { branch, refusal }, orders);
+        } else {
+            self.stuck(now, index, error, orders);
+        }
     }
 
     /// A pause is over, or the time of an action.

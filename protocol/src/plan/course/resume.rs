@@ -83,7 +83,8 @@ impl Course {
             // What was not among those that an operator gave up was refused, or never sent.
             let open = self.direction == Direction::Forward && !history.abandoned;
             action.maybe_sent = open && maybe_sent;
-            action.deadline = deadline(plan, history, minted, action.index);
+            // One that was certainly not sent has all its time before it.
+            action.deadline = deadline(plan, history, minted, action.index).filter(|_| maybe_sent);
             found(action, known, self.direction);
         }
         if history.abandoned && self.direction == Direction::Forward {
@@ -104,6 +105,8 @@ impl Course {
             // It is led forward again: its branches say once more how they vote.
             Resumption::DecideAbort => {
                 self.group_maybe_sent = true;
+                // What an earlier owner has prepared occupies its room already, and holds locks.
+                self.admitted = true;
                 return;
             }
             Resumption::Abort(_) if !named && !plan.is_local() => return,

@@ -50,13 +50,16 @@ impl Stage {
                 );
             }
         }
+        // One that it had handed to the network when it was frozen, nobody can take back. It is known
+        // by its key.
         for (scene, before) in scenes.iter().zip(&before) {
             let calls = self.desk.calls(&scene.key);
             let new = calls.get(*before..).unwrap_or_default();
+            let effects = new.iter().filter(|call| call.executed).count();
+            let key = &scene.key;
             ensure!(
-                new.is_empty(),
-                "{}: the sleeper has called: {new:?}",
-                scene.key
+                effects == 0 && new.len() <= 1,
+                "{key}: the sleeper has called: {new:?}"
             );
         }
         ensure!(
