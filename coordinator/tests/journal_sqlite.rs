@@ -365,3 +365,29 @@ async fn what_was_acknowledged_survives_a_copy_of_the_files_at_any_moment() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_journal_of_the_first_schema_is_brought_up_to_date_and_keeps_what_it_holds() {
+    let world = World::new().await;
+    let path = world.path("journal.db");
+    let one = world.append().await;
+    let incarnation = world.store.description().incarnation;
+    drop(world.store);
+    // What the second step adds is taken away again.
+    let back = r#"alter table "transaction" drop column stuck; pragma user_version = 1"#;
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(back)
+        .unwrap();
+    let store = open(&path).unwrap();
+    assert_eq!(store.description().incarnation, incarnation);
+    assert!(take(&store).await > world.epoch);
+    let stored = store.read(one.gtid).await.unwrap().unwrap();
+    assert_eq!(stored.records.len(), 1);
+    drop(store);
+    let version: i64 = Connection::open(&path)
+        .unwrap()
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, SQLITE.len() as i64);
+}

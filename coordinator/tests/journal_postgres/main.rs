@@ -377,3 +377,25 @@ async fn many_coordinators_make_one_journal_and_another_one_is_refused() {
     let refused = PostgresStore::open(options(url)).await.unwrap_err();
     assert!(matches!(refused, OpenError::NewerSchema { stored: 99, .. }));
 }
+
+#[tokio::test]
+async fn a_journal_of_the_first_schema_is_brought_up_to_date_and_keeps_what_it_holds() {
+    let world = World::new().await;
+    let one = world.transaction();
+    let flushed = world.store.flush(&[one.begun()]).await.unwrap();
+    assert_eq!(flushed, [Flushed::Durable]);
+    // What the second step adds is taken away again.
+    let mut connection = PgConnection::connect(&world.url).await.unwrap();
+    let back = "alter table accordant_journal.transaction drop column stuck;
+                delete from accordant_journal.schema_version where version > 1";
+    connection.execute(back).await.unwrap();
+    let (a, b) = tokio::join!(world.other(), world.other());
+    assert_eq!(a.description(), b.description());
+    let epoch = a.acquire(PARTITION, &lease("me")).await.unwrap().epoch;
+    assert!(epoch > world.epoch);
+    let stored = b.read(one.gtid).await.unwrap().unwrap();
+    assert_eq!(stored.records.len(), 1);
+    let versions = "select count(*) from accordant_journal.schema_version";
+    let versions: i64 = connection.fetch_one(versions).await.unwrap().get(0);
+    assert_eq!(versions, 2);
+}
