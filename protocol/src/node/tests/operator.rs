@@ -21,6 +21,9 @@ const HASTY_HOTEL: &str = r#"{"name":"hotel","after":["flight"],"action":{"parti
     "act":{"path":"/rooms"},"compensate":{"path":"/free"},"retry":{"attempts":1},
     "compensate_retry":{"attempts":2}}}"#;
 
+const BUY: &str = r#"{"name":"buy","after":["flight"],"class":"pivot","action":{"participant":"q",
+    "act":{"path":"/buy"}}}"#;
+
 fn wake(node: &mut Node) {
     let at = node.next_timer().unwrap();
     take_at(node, at, Event::Timer);
@@ -245,14 +248,12 @@ fn a_message_that_is_repeated_without_an_end_can_be_given_up() {
 
 /// A pivot that is stuck, with what its records say.
 fn stuck_pivot() -> (Node, Gtid, Vec<Record>) {
-    let pivot = r#"{"name":"buy","after":["flight"],"class":"pivot","action":{"participant":"q",
-        "act":{"path":"/buy"}}}"#;
     let records = vec![
         record(r#"{"done":{"at":1,"action":0}}"#),
         record(r#"{"started":{"at":1,"action":1}}"#),
         record(r#"{"stuck":{"at":1,"action":1,"verb":"act","error":"HTTP 500"}}"#),
     ];
-    let (node, gtid, resumed) = found(&[FLIGHT, pivot], records.clone());
+    let (node, gtid, resumed) = found(&[FLIGHT, BUY], records.clone());
     assert_eq!(resumed, Vec::<String>::new());
     (node, gtid, records)
 }
@@ -273,12 +274,10 @@ fn pivot_that_is_seen_not_to_have_happened_turns_its_saga_back() {
             "r9: Deciding, Pending after t1",
         ]
     );
-    let pivot = r#"{"name":"buy","after":["flight"],"class":"pivot","action":{"participant":"q",
-        "act":{"path":"/buy"}}}"#;
     records.push(record(
         r#"{"resolved":{"at":1,"action":1,"resolution":"not_done","by":"ann","reason":"so"}}"#,
     ));
-    let (_, _, resumed) = found(&[FLIGHT, pivot], records);
+    let (_, _, resumed) = found(&[FLIGHT, BUY], records);
     assert_eq!(
         resumed,
         [
