@@ -55,6 +55,26 @@ const PATIENCE: u32 = 100;
 /// See [`PATIENCE`].
 const PATIENCE_PAUSE: Duration = Duration::from_millis(20);
 
+/// Asks as a coordinator does: again, with a later attempt, until something was concluded. What the
+/// last answer was, where the patience ends before.
+async fn until_concluded<T, F>(
+    waits: impl Fn(&T) -> bool,
+    mut ask: impl FnMut(u32) -> F,
+) -> Result<T, RehearsalError>
+where
+    F: Future<Output = Result<T, RehearsalError>>,
+{
+    let mut attempt = 1;
+    loop {
+        let answer = ask(attempt).await?;
+        if !waits(&answer) || attempt >= PATIENCE {
+            return Ok(answer);
+        }
+        attempt += 1;
+        tokio::time::sleep(PATIENCE_PAUSE).await;
+    }
+}
+
 /// What a rehearsal found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -5,9 +5,8 @@ use accordant_protocol::json::Json;
 use accordant_protocol::time::Timestamp;
 use accordant_protocol::wire::contract::{ActAnswer, ActCall, ActVerb};
 use serde::Serialize;
-use tokio::time::sleep;
 
-use super::{DEADLINE_MS, PATIENCE, PATIENCE_PAUSE, Rehearsal, RehearsalError, surprise};
+use super::{DEADLINE_MS, Rehearsal, RehearsalError, surprise, until_concluded};
 use crate::act;
 use crate::clock;
 
@@ -168,19 +167,14 @@ impl Rehearsal<'_> {
         operation: &str,
         payload: &(impl Serialize + Sync + ?Sized),
     ) -> Result<ActAnswer, RehearsalError> {
-        let mut attempt = 1;
-        loop {
-            let answer = self.act(gtid, verb, attempt, operation, payload).await?;
-            let waits = matches!(
+        let waits = |answer: &ActAnswer| {
+            matches!(
                 answer,
                 ActAnswer::InProgress { .. } | ActAnswer::RetryLater { .. }
-            );
-            if !waits || attempt >= PATIENCE {
-                return Ok(answer);
-            }
-            attempt += 1;
-            sleep(PATIENCE_PAUSE).await;
-        }
+            )
+        };
+        let ask = |attempt| self.act(gtid, verb, attempt, operation, payload);
+        until_concluded(waits, ask).await
     }
 }
 

@@ -5,9 +5,8 @@ use accordant_protocol::json::Json;
 use accordant_protocol::plan::Mode;
 use accordant_protocol::wire::contract::{BranchEnd, FinishVerb, Vote, Work};
 use serde::Serialize;
-use tokio::time::sleep;
 
-use super::{PATIENCE, PATIENCE_PAUSE, Rehearsal, RehearsalError, surprise};
+use super::{PATIENCE, Rehearsal, RehearsalError, surprise, until_concluded};
 use crate::tcc;
 
 impl Rehearsal<'_> {
@@ -168,16 +167,9 @@ impl Rehearsal<'_> {
         operation: &str,
         payload: &(impl Serialize + Sync + ?Sized),
     ) -> Result<Vote, RehearsalError> {
-        let mut attempt = 1;
-        loop {
-            let vote = self.reserve(gtid, attempt, operation, payload).await?;
-            let waits = matches!(vote, Vote::InProgress | Vote::RetryLater { .. });
-            if !waits || attempt >= PATIENCE {
-                return Ok(vote);
-            }
-            attempt += 1;
-            sleep(PATIENCE_PAUSE).await;
-        }
+        let waits = |vote: &Vote| matches!(vote, Vote::InProgress | Vote::RetryLater { .. });
+        let ask = |attempt| self.reserve(gtid, attempt, operation, payload);
+        until_concluded(waits, ask).await
     }
 
     async fn ends(
@@ -187,15 +179,8 @@ impl Rehearsal<'_> {
         operation: &str,
         payload: &(impl Serialize + Sync + ?Sized),
     ) -> Result<BranchEnd, RehearsalError> {
-        let mut attempt = 1;
-        loop {
-            let end = self.end(gtid, verb, operation, payload).await?;
-            let waits = matches!(end, BranchEnd::InProgress | BranchEnd::RetryLater { .. });
-            if !waits || attempt >= PATIENCE {
-                return Ok(end);
-            }
-            attempt += 1;
-            sleep(PATIENCE_PAUSE).await;
-        }
+        let waits =
+            |end: &BranchEnd| matches!(end, BranchEnd::InProgress | BranchEnd::RetryLater { .. });
+        until_concluded(waits, |_| self.end(gtid, verb, operation, payload)).await
     }
 }

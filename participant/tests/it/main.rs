@@ -17,6 +17,8 @@ mod local;
 #[cfg(test)]
 mod outbox;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
 mod replies;
