@@ -88,21 +88,6 @@ fn one(participant: &str, timeout_ms: u64) -> String {
     .to_string()
 }
 
-async fn until(bed: &Bed, id: &str, is_so: impl Fn(&Value) -> bool) {
-    let path = format!("/v1/transactions/{id}");
-    let asking = async {
-        while !is_so(&bed.get(&path).await.1) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    if tokio::time::timeout(Duration::from_secs(10), asking)
-        .await
-        .is_err()
-    {
-        panic!("not in time: {}", bed.get(&path).await.1);
-    }
-}
-
 async fn submit(bed: &Bed, key: &str, body: &str) -> String {
     let (code, status) = bed.submit(key, body).await;
     assert_eq!(code, 202, "{status}");
@@ -122,7 +107,8 @@ async fn only_so_many_acts_are_out_at_a_participant_and_all_are_done_in_the_end(
     held.until_out(3).await;
     held.open.add_permits(ids.len());
     for id in ids {
-        until(&bed, &id, |status| status["outcome"] == "committed").await;
+        bed.until_status(&id, |status| status["outcome"] == "committed")
+            .await;
     }
     assert_eq!(held.out_most(), 3);
     assert_eq!((bed.a.asked().len(), bed.b.asked().len()), (6, 1));
@@ -159,11 +145,12 @@ async fn what_has_no_room_is_sent_later_and_that_uses_up_no_attempt() {
         let action = &status["actions"][0];
         action["last_error"] == "too many calls are out" && action["attempts"] == 0
     };
-    until(&bed, &second, waited).await;
+    bed.until_status(&second, waited).await;
     assert_eq!(held.out_most(), 1, "it was never sent");
     held.open.add_permits(1_000);
     for id in [first, second] {
-        until(&bed, &id, |status| status["outcome"] == "committed").await;
+        bed.until_status(&id, |status| status["outcome"] == "committed")
+            .await;
     }
 }
 
@@ -187,7 +174,7 @@ async fn owner_whose_lease_may_be_over_sends_no_act_and_uses_up_no_attempt() {
             let unsent = status["actions"][0]["last_error"] == "the lease is not renewed";
             unsent || status["state"] == "closed"
         };
-        until(&bed, &id, so).await;
+        bed.until_status(&id, so).await;
         if bed.get(&format!("/v1/transactions/{id}")).await.1["state"] != "closed" {
             break id;
         }
@@ -195,7 +182,8 @@ async fn owner_whose_lease_may_be_over_sends_no_act_and_uses_up_no_attempt() {
     let sent = bed.a.asked().len();
     assert_eq!(sent, number - 1, "one call for each that was sent before");
     store.fail_renewals(false);
-    until(&bed, &unsent, |status| status["outcome"] == "committed").await;
+    bed.until_status(&unsent, |status| status["outcome"] == "committed")
+        .await;
     assert_eq!(bed.a.asked().len(), number);
 }
 
@@ -222,7 +210,8 @@ async fn a_reply_too_large_to_keep_is_done_by_its_status_and_unknown_by_the_cont
         &[(200, &done), (200, r#"{"done":{"result":1}}"#)],
     );
     let id = submit(&bed, "k2", &one("b", 10_000)).await;
-    until(&bed, &id, |status| status["outcome"] == "committed").await;
+    bed.until_status(&id, |status| status["outcome"] == "committed")
+        .await;
     assert_eq!(bed.b.asked().len(), 2);
 }
 
@@ -287,7 +276,8 @@ async fn an_order_that_is_never_taken_holds_up_no_others() {
     *picky.unwanted.lock().unwrap() = Some(unwanted.clone());
     picky.open.send_replace(true);
     for id in ids {
-        until(&bed, &id, |status| status["state"] == "closed").await;
+        bed.until_status(&id, |status| status["state"] == "closed")
+            .await;
     }
     for (port, finishes) in picky.finishes.lock().unwrap().iter() {
         let [1, many, rest @ ..] = &finishes[..] else {
@@ -297,5 +287,6 @@ async fn an_order_that_is_never_taken_holds_up_no_others() {
         assert_eq!(rest[..*many], vec![1; *many], "{port}: {finishes:?}");
     }
     *picky.unwanted.lock().unwrap() = None;
-    until(&bed, &unwanted, |status| status["state"] == "closed").await;
+    bed.until_status(&unwanted, |status| status["state"] == "closed")
+        .await;
 }

@@ -58,25 +58,6 @@ async fn post(bed: &Bed, path: &str, body: &Value) -> (u16, Value) {
     bed.request("POST", path, &headers, &body.to_string()).await
 }
 
-/// Asks until it is so.
-async fn until(bed: &Bed, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    let path = format!("/v1/transactions/{id}");
-    let asking = async {
-        loop {
-            let (_, status) = bed.get(&path).await;
-            if is_so(&status) {
-                return status;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let within = Duration::from_secs(10);
-    match tokio::time::timeout(within, asking).await {
-        Ok(status) => status,
-        Err(_) => panic!("not in time: {}", bed.get(&path).await.1),
-    }
-}
-
 fn states(status: &Value) -> Vec<&str> {
     let actions = status["actions"].as_array().unwrap().iter();
     actions.map(|it| it["state"].as_str().unwrap()).collect()
@@ -98,7 +79,8 @@ async fn a_saga_of_two_plain_steps_costs_one_call_each_and_three_forced_writes()
     assert_eq!(states(&status), ["done", "done"]);
     assert_eq!(status["actions"][0]["result"]["id"], "flight");
     let id = status["id"].as_str().unwrap();
-    until(&bed, id, |status| status["state"] == "closed").await;
+    bed.until_status(id, |status| status["state"] == "closed")
+        .await;
     let (a, b) = (bed.a.asked(), bed.b.asked());
     assert_eq!((a.len(), b.len()), (1, 1));
     assert_eq!(
@@ -219,7 +201,7 @@ async fn a_step_in_progress_is_called_back_and_the_acceptance_costs_one_forced_w
     );
     let id = status["id"].as_str().unwrap();
     let asked = |status: &Value| status["actions"][0]["next_attempt_at"].is_u64();
-    let status = until(&bed, id, asked).await;
+    let status = bed.until_status(id, asked).await;
     assert_eq!(bed.coordinator.journal().stats().flushes - before, 1);
     let next = status["actions"][0]["next_attempt_at"].as_u64().unwrap();
     assert!(
@@ -241,7 +223,8 @@ async fn a_step_in_progress_is_called_back_and_the_acceptance_costs_one_forced_w
         (200, &"done".into()),
         "{status}"
     );
-    until(&bed, id, |status| status["state"] == "closed").await;
+    bed.until_status(id, |status| status["state"] == "closed")
+        .await;
     assert_eq!(bed.b.asked()[0].body, json!({ "flight": "F1" }));
     // Heard again, after the end: the same answer.
     let (code, status) = post(&bed, &path, &done).await;
@@ -417,7 +400,9 @@ async fn a_plan_of_messages_is_committed_by_being_accepted() {
     let (_, page) = bed.get("/v1/transactions?outcome=committed").await;
     assert_eq!(page["transactions"][0]["id"], status["id"], "{page}");
     let id = status["id"].as_str().unwrap();
-    let status = until(&bed, id, |status| status["state"] == "closed").await;
+    let status = bed
+        .until_status(id, |status| status["state"] == "closed")
+        .await;
     assert_eq!(states(&status), ["done", "done"]);
     assert_eq!((bed.a.asked().len(), bed.b.asked().len()), (1, 3));
 }
@@ -457,7 +442,9 @@ async fn messages_go_out_once_the_senders_local_transaction_has_committed() {
             "{status}"
         );
         let id = gtid.to_string();
-        let status = until(&bed, &id, |status| status["state"] == "closed").await;
+        let status = bed
+            .until_status(&id, |status| status["state"] == "closed")
+            .await;
         assert_eq!(status["outcome"], outcome, "{status}");
         // Said again after the end: how it has ended.
         let (code, again) = bed.request("POST", &path, &[], "").await;
@@ -547,7 +534,7 @@ async fn a_saga_goes_on_where_it_was_after_a_crash() {
     bed.b.with(|it| it.down = true);
     let (_, status) = bed.submit("k", &trip("accepted")).await;
     let id = status["id"].as_str().unwrap().to_owned();
-    until(&bed, &id, |status| {
+    bed.until_status(&id, |status| {
         status["actions"][1]["attempts"].as_u64() > Some(1)
     })
     .await;
@@ -559,7 +546,9 @@ async fn a_saga_goes_on_where_it_was_after_a_crash() {
         it.asked.clear();
     });
     let bed = again(open, a, b).await;
-    let status = until(&bed, &id, |status| status["state"] == "closed").await;
+    let status = bed
+        .until_status(&id, |status| status["state"] == "closed")
+        .await;
     assert_eq!(status["outcome"], "committed", "{status}");
     // The result that the second step needs was durable, so the first is not asked again.
     assert_eq!(bed.a.asked().len(), 1);

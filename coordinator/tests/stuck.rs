@@ -53,29 +53,13 @@ async fn post(bed: &Bed, path: &str, body: &Value) -> (u16, Value) {
     bed.request("POST", path, &headers, &body.to_string()).await
 }
 
-async fn until(bed: &Bed, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    let asking = async {
-        loop {
-            let (_, reply) = bed.get(path).await;
-            if is_so(&reply) {
-                return reply;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    match tokio::time::timeout(Duration::from_secs(10), asking).await {
-        Ok(reply) => reply,
-        Err(_) => panic!("not in time: {}", bed.get(path).await.1),
-    }
-}
-
 /// Submits one and waits until it is stuck. Returns its id.
 async fn stuck(bed: &Bed, key: &str) -> String {
     let (_, status) = bed.submit(key, &saga("decided")).await;
     assert_eq!(status["outcome"], "aborted", "{status}");
     let id = status["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/transactions/{id}");
-    until(bed, &path, |status| status["state"] == "stuck").await;
+    bed.until(&path, |status| status["state"] == "stuck").await;
     id
 }
 
@@ -159,7 +143,8 @@ async fn each_verb_ends_what_is_stuck_as_it_says() {
         script(&bed.a, &bed.b);
         let id = stuck(&bed, &format!("k{verb}").replace('"', "")).await;
         // The record is written a moment after.
-        until(&bed, ATTENTION, |page| listed(page, &id) == Some("aborted")).await;
+        bed.until(ATTENTION, |page| listed(page, &id) == Some("aborted"))
+            .await;
         bed.a
             .answers("compensate flight", &[(200, r#"{"done":{}}"#)]);
         let before = bed.a.asked().len();
@@ -171,7 +156,7 @@ async fn each_verb_ends_what_is_stuck_as_it_says() {
             "{verb}: {status}"
         );
         let at = format!("/v1/transactions/{id}");
-        let status = until(&bed, &at, |status| status["state"] == "closed").await;
+        let status = bed.until(&at, |status| status["state"] == "closed").await;
         assert_eq!(status["outcome"], outcome, "{verb}: {status}");
         assert_eq!(status["actions"][0]["state"], state, "{verb}: {status}");
         assert_eq!(bed.a.asked().len() - before, more_calls, "{verb}");
@@ -193,7 +178,8 @@ async fn each_verb_ends_what_is_stuck_as_it_says() {
             "{verb}"
         );
         let stays = (outcome == "heuristic").then_some("heuristic");
-        until(&bed, ATTENTION, |page| listed(page, &id) == stays).await;
+        bed.until(ATTENTION, |page| listed(page, &id) == stays)
+            .await;
     }
 }
 
@@ -221,14 +207,14 @@ async fn a_step_that_is_taken_as_done_has_the_result_that_the_operator_gives() {
     assert_eq!(status["outcome"], "committed", "{status}");
     let id = status["id"].as_str().unwrap();
     let at = format!("/v1/transactions/{id}");
-    let status = until(&bed, &at, |status| status["state"] == "stuck").await;
+    let status = bed.until(&at, |status| status["state"] == "stuck").await;
     assert_eq!(status["actions"][1]["state"], "stuck_acting");
     assert_eq!(status["actions"][1]["last_error"], "refused: no: never");
     let path = format!("/v1/admin/transactions/{id}/actions/1");
     let done = decision_on("act", &json!({ "done": { "result": { "id": 7 } } }));
     let (code, status) = post(&bed, &path, &done).await;
     assert_eq!(code, 200, "{status}");
-    let status = until(&bed, &at, |status| status["state"] == "closed").await;
+    let status = bed.until(&at, |status| status["state"] == "closed").await;
     assert_eq!(status["outcome"], "committed");
     assert_eq!(status["actions"][1]["result"], json!({ "id": 7 }));
     assert_eq!(bed.b.asked()[0].body["payload"], json!({ "mail": 7 }));
@@ -245,7 +231,7 @@ async fn a_pivot_is_never_left_undone() {
     let (_, status) = bed.submit("k", &body.to_string()).await;
     let id = status["id"].as_str().unwrap();
     let at = format!("/v1/transactions/{id}");
-    until(&bed, &at, |status| status["state"] == "stuck").await;
+    bed.until(&at, |status| status["state"] == "stuck").await;
     let path = format!("/v1/admin/transactions/{id}/actions/0");
     for verb in ["skip", "abandon"] {
         let (code, problem) = post(&bed, &path, &decision_on("act", &json!(verb))).await;
@@ -257,7 +243,7 @@ async fn a_pivot_is_never_left_undone() {
     }
     let (code, _) = post(&bed, &path, &decision_on("act", &json!({ "done": {} }))).await;
     assert_eq!(code, 200);
-    let status = until(&bed, &at, |status| status["state"] == "closed").await;
+    let status = bed.until(&at, |status| status["state"] == "closed").await;
     assert_eq!(status["outcome"], "committed", "{status}");
 }
 
@@ -273,7 +259,7 @@ async fn a_pivot_that_is_seen_not_to_have_happened_turns_its_saga_back() {
     let (_, status) = bed.submit("k", &body.to_string()).await;
     let id = status["id"].as_str().unwrap();
     let at = format!("/v1/transactions/{id}");
-    until(&bed, &at, |status| status["state"] == "stuck").await;
+    bed.until(&at, |status| status["state"] == "stuck").await;
     let path = format!("/v1/admin/transactions/{id}/actions/1");
     // It is not being made good, so nothing is decided about that.
     let (code, problem) = post(&bed, &path, &decision(&json!("not_done"))).await;
@@ -287,7 +273,7 @@ async fn a_pivot_that_is_seen_not_to_have_happened_turns_its_saga_back() {
         let (code, status) = post(&bed, &path, &not_done).await;
         assert_eq!(code, 200, "{status}");
     }
-    let status = until(&bed, &at, |status| status["state"] == "closed").await;
+    let status = bed.until(&at, |status| status["state"] == "closed").await;
     assert_eq!(status["outcome"], "aborted", "{status}");
     assert_eq!(
         status["reason"]["refusal"]["code"], "accordant.not_done",
@@ -321,7 +307,7 @@ async fn a_call_back_ends_what_is_stuck_also_in_the_journals_eyes() {
         let (_, status) = bed.submit(key, &body.to_string()).await;
         let id = status["id"].as_str().unwrap();
         let at = format!("/v1/transactions/{id}");
-        until(&bed, &at, |status| status["state"] == "stuck").await;
+        bed.until(&at, |status| status["state"] == "stuck").await;
         let path = format!("/v1/transactions/{id}/actions/0");
         let (code, status) = post(&bed, &path, &json!({ "verb": "act", "answer": answer })).await;
         assert_eq!(
@@ -331,7 +317,7 @@ async fn a_call_back_ends_what_is_stuck_also_in_the_journals_eyes() {
         );
         // Without an epoch: it is in nobody's memory any more.
         let gone = |status: &Value| status.get("epoch").is_none();
-        let status = until(&bed, &at, gone).await;
+        let status = bed.until(&at, gone).await;
         assert_eq!(
             (&status["outcome"], &status["actions"][0]["state"]),
             (&outcome.into(), &state.into()),
@@ -438,7 +424,7 @@ async fn a_shutdown_waits_for_nothing_that_waits_for_an_operator_or_for_long() {
     ]});
     let (_, status) = bed.submit("k2", &body.to_string()).await;
     let at = format!("/v1/transactions/{}", status["id"].as_str().unwrap());
-    until(&bed, &at, |status| {
+    bed.until(&at, |status| {
         status["actions"][0]["next_attempt_at"].is_u64()
     })
     .await;
@@ -483,7 +469,9 @@ async fn what_is_stuck_stays_so_over_a_restart() {
     let calls = a.asked().len();
     bed.crash();
     let bed = Bed::with(store, a, b, |_| {}).await;
-    let after = until(&bed, "/v1/admin/stuck", |found| found["count"] == 1).await;
+    let after = bed
+        .until("/v1/admin/stuck", |found| found["count"] == 1)
+        .await;
     for field in ["id", "since", "last_error", "verb"] {
         assert_eq!(
             after["actions"][0][field], before["actions"][0][field],
@@ -494,7 +482,7 @@ async fn what_is_stuck_stays_so_over_a_restart() {
     let (code, _) = post(&bed, &path, &decision(&json!({ "done": {} }))).await;
     assert_eq!(code, 200);
     let at = format!("/v1/transactions/{id}");
-    until(&bed, &at, |status| status["state"] == "closed").await;
+    bed.until(&at, |status| status["state"] == "closed").await;
     assert_eq!(
         bed.a.asked().len(),
         calls,

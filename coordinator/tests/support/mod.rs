@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use accordant_coordinator::api::router;
 use accordant_coordinator::delivery::Registry;
@@ -335,6 +336,36 @@ impl Bed {
 
     pub async fn get(&self, path: &str) -> (u16, serde_json::Value) {
         self.request("GET", path, &[], "").await
+    }
+
+    /// Asks until it is so, and gives what was said last. Panics with that if it takes too long.
+    pub async fn until(
+        &self,
+        path: &str,
+        is_so: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let asking = async {
+            loop {
+                let (_, reply) = self.get(path).await;
+                if is_so(&reply) {
+                    return reply;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(10), asking).await {
+            Ok(reply) => reply,
+            Err(_) => panic!("not in time: {}", self.get(path).await.1),
+        }
+    }
+
+    /// The same, of a transaction.
+    pub async fn until_status(
+        &self,
+        id: &str,
+        is_so: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        self.until(&format!("/v1/transactions/{id}"), is_so).await
     }
 
     pub async fn submit(&self, key: &str, body: &str) -> (u16, serde_json::Value) {
