@@ -5,10 +5,10 @@ use super::fixture::{
     NOW, aborted, begun_record, committed, durable, line, lines, node, submission, submit, take_at,
 };
 use super::saga::{
-    FIRST, FLIGHT, HOTEL, PAY, PLAIN_FLIGHT, SECOND, THIRD, answered, begun, done, found, plan,
-    record, refused, resolve, say,
+    FIRST, FLIGHT, HOTEL, PAY, PLAIN_FLIGHT, SECOND, THIRD, answered, begun, done, found, lost,
+    plan, record, refused, resolve, say,
 };
-use crate::effect::{Appended, Effect, RequestId, Token};
+use crate::effect::{Answer, Appended, Effect, RequestId, Token};
 use crate::json::Json;
 use crate::node::{Event, Submission};
 use crate::record::{Begun, Record, Resolution};
@@ -168,4 +168,37 @@ fn result_of_a_branch_is_not_written_down_twice() {
     say(&mut node, gtid, SECOND, committed());
     let said = say(&mut node, gtid, THIRD, committed());
     assert_eq!(said, ["act 3 #1"]);
+}
+
+#[test]
+fn what_cannot_be_sent_uses_up_no_attempt_and_is_tried_after_growing_pauses() {
+    let hasty = r#"{"name":"a","action":{"participant":"p","operation":"o",
+        "retry":{"pause_ms":20,"attempts":1}}}"#;
+    let (mut node, gtid, _) = begun(&[hasty], Wait::Accepted);
+    let mut now = NOW;
+    for longest in [200, 400, 800, 1_600] {
+        let event = answered(
+            &node,
+            gtid,
+            FIRST,
+            Answer::Unsent { error: "no room".to_owned() },
+        );
+        assert_eq!(take_at(&mut node, now, event), []);
+        let at = node.next_timer().unwrap();
+        let pause = at.millis_since(now);
+        assert!(
+            (longest / 2..=longest).contains(&pause),
+            "{pause} of {longest}"
+        );
+        now = at;
+        assert_eq!(
+            take_at(&mut node, now, Event::Timer).len(),
+            1,
+            "tried again"
+        );
+    }
+    // The first that is sent is the first attempt, and the last.
+    let turned = answered(&node, gtid, FIRST, lost());
+    let turned: Vec<String> = take_at(&mut node, now, turned).iter().map(line).collect();
+    assert_eq!(turned[0], "append t1: Aborted (attempts) [0] at 1, forced");
 }
