@@ -14,7 +14,8 @@ use crate::refusal::Refusal;
 /// Carries out one call.
 ///
 /// # Durability
-/// A *done* is durable before it is returned, and so is the *refused* of an act.
+/// A *done* is durable before it is returned, and so is the *refused* of an act that may refuse. The
+/// no of a message or a retriable step is only said: nothing of it is kept.
 ///
 /// # Cancel safety
 /// Dropping the future closes the branch's connection; what is there afterwards, the next call
